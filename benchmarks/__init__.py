@@ -1,0 +1,1 @@
+"""Benchmarks against committed peers; run `python -m benchmarks.cosim --quick` from the repository root."""

@@ -1,0 +1,127 @@
+"""A controller as an independent process: it wakes, looks, decides, and its action travels.
+
+An agent owns no loop: it is called by the kernel (its period), by its telemetry (a change), by its mailbox (a message)
+or by a command to it, and it never sees the grid, only published points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cosim.agents.field import Action, AgentBoard, FieldEnd
+from cosim.agents.telemetry import Sample, size_bytes
+from cosim.channel import Corrupted, Traffic
+from cosim.kernel import Kernel
+from cosim.plugins import Message, Policy
+from cosim.points import Ids, PointDatabase, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What connects an agent: `down` is None where its commands reach the field directly."""
+
+    kernel: Kernel
+    points: PointDatabase
+    field: FieldEnd
+    board: AgentBoard
+    index: int
+    down: Traffic | None
+
+
+class Agent:
+    """One controller.  `on_due`, where set, replaces its policy: a learner or bench decides instead."""
+
+    def __init__(self, name: str, observed: Ids, actuated: Ids, wiring: Wiring, compute_us: int = 0) -> None:
+        self.name = name
+        self.observed, self.actuated = observed, actuated
+        self.policy: Policy | None = None
+        self.on_due: Callable[[Agent], None] | None = None
+        self.wake_on_sample = False
+        self.deadband = 0.0
+        self._kernel, self._points, self._field = wiring.kernel, wiring.points, wiring.field
+        self._board, self._index, self._down = wiring.board, wiring.index, wiring.down
+        self._view: Vector | None = None if wiring.down is None else np.full(len(observed), np.nan)
+        self._seen_us = -1
+        self._compute_us = compute_us
+        self._size = size_bytes(len(actuated))
+        self._pending_us = -1
+        self._decided_us = 0
+        self._acted_on: Vector | None = None
+
+    # -- waking ----------------------------------------------------------------------------------------------------
+
+    def wake(self, now_us: int) -> None:
+        """Look, decide, act."""
+        self._decided_us = now_us
+        if self.on_due is not None:
+            self.on_due(self)
+            return
+        assert self.policy is not None
+        values = self.policy.act(self.look(), now_us)
+        if values is not None:
+            self.issue(values)
+
+    def wake_soon(self, t_us: int) -> None:
+        """Wake at `t_us`, once however many reasons there are."""
+        if t_us != self._pending_us:
+            self._pending_us = t_us
+            self._kernel.at(t_us, self._wake_now)
+
+    def _wake_now(self, _: Any) -> None:
+        self._pending_us = -1
+        self.wake(self._kernel.now_us)
+
+    def look(self) -> Vector:
+        """What it sees now (n_observed,): the points themselves, or the newest report that has arrived."""
+        return self._points.values[self.observed] if self._view is None else self._view
+
+    # -- acting ----------------------------------------------------------------------------------------------------
+
+    def issue(self, values: Any) -> None:
+        """Send an action decided at the last wake-up on its way."""
+        action = Action(self._decided_us, values, self.name)
+        if self._compute_us:
+            self._kernel.at(self._kernel.now_us + self._compute_us, self._depart, action)
+        else:
+            self._depart(action)
+
+    def _depart(self, action: Any) -> None:
+        if self._down is None:
+            self._field.arrive(action, self._kernel.now_us)
+        else:
+            self._down.send(self._size, self._arrive, action)
+
+    def _arrive(self, action: Any) -> None:
+        if action.__class__ is Corrupted:
+            return
+        self._field.arrive(action, self._kernel.now_us)
+
+    # -- hearing ---------------------------------------------------------------------------------------------------
+
+    def see(self, sample: Sample) -> None:
+        """A report has arrived; a damaged one, or an older one than the newest held, is thrown away."""
+        if sample.__class__ is Corrupted or sample.t_us < self._seen_us:
+            return
+        self._seen_us = sample.t_us
+        self._view = sample.values
+        self._board.seen_us[self._index] = sample.t_us
+        if self.wake_on_sample and self._moved(sample.values):
+            self._acted_on = sample.values
+            self.wake_soon(self._kernel.now_us)
+
+    def _moved(self, values: Vector) -> bool:
+        last = self._acted_on
+        return last is None or bool(((np.abs(values - last) > self.deadband)
+                                     | (np.isnan(values) != np.isnan(last))).any())
+
+    def hear(self, message: Message, *, wake: bool) -> None:
+        """A message from another agent has arrived in the mailbox."""
+        listen = getattr(self.policy, "hear", None)
+        if listen is not None:
+            listen(message)
+        if wake:
+            self.wake_soon(self._kernel.now_us)

@@ -1,0 +1,118 @@
+"""The field's end of an agent: where its actions arrive, are judged late or not, and become commands.
+
+Late means: older on arrival than the agent's deadline (counted from the moment the agent woke), or not arrived at all
+within a period and the deadline.  What then happens is the scenario's choice (`LateAction`): hold the last command,
+put zero in its place, drop it (release: the device falls back to its own default), or let a fallback policy that sees
+the points directly answer instead.  An action that a newer one has overtaken on the way is never applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from cosim.commands import NEVER_US, Authority, CommandInbox
+from cosim.errors import PluginError
+from cosim.plugins import Policy
+from cosim.points import Ids, PointDatabase, Vector
+from cosim.scenario.schema import LateAction
+
+
+class Action(NamedTuple):
+    """What agent `agent` decided: `decided_us` is when it woke; a NaN value leaves that setpoint alone."""
+
+    decided_us: int
+    values: Sequence[float] | Vector
+    agent: str
+
+
+class AgentBoard:
+    """Per-agent counters that are published as points, as arrays (n_agent,)."""
+
+    def __init__(self, n_agent: int) -> None:
+        self.seen_us = np.full(n_agent, -1, np.int64)
+        """Sample time of the newest telemetry held; -1: none yet."""
+        self.direct = np.zeros(n_agent, bool)
+        self.late = np.zeros(n_agent)
+
+    def age_s(self, now_us: int) -> Vector:
+        """Age of what each agent sees (n_agent,), NaN where nothing has arrived yet."""
+        age = np.where(self.seen_us >= 0, (now_us - self.seen_us) / 1e6, np.nan)
+        return np.where(self.direct, 0.0, age)
+
+
+@dataclass(frozen=True, slots=True)
+class LatePolicy:
+    """What counts as late, and what is done then.
+
+    `watch_us` is how long the field waits for an action before it counts as missing (0: it does not watch).
+    """
+
+    deadline_us: int | None = None
+    action: LateAction = LateAction.HOLD
+    fallback: Policy | None = None
+    fallback_ids: Ids | None = None
+    watch_us: int = 0
+
+
+class FieldEnd:
+    """Turns the actions of one agent into commands."""
+
+    def __init__(self, name: str, ids: Ids, authority: Authority, ttl_us: int | None, late: LatePolicy,
+                 inbox: CommandInbox, points: PointDatabase, count_late: Callable[[str], None]) -> None:
+        self.name = name
+        self._ids = tuple(int(i) for i in ids)
+        self._n = len(self._ids)
+        self._authority, self._ttl_us, self._late_policy = authority, ttl_us, late
+        self._inbox, self._points, self._count_late = inbox, points, count_late
+        self._newest_us = -1
+        self._arrived_us = 0
+
+    def arrive(self, action: Action, now_us: int) -> None:
+        """An action has come in at `now_us`."""
+        decided_us, values, _ = action
+        if decided_us < self._newest_us:
+            return
+        self._newest_us, self._arrived_us = decided_us, now_us
+        deadline_us = self._late_policy.deadline_us
+        if deadline_us is not None and now_us - decided_us > deadline_us:
+            self._be_late("late", now_us)
+        else:
+            self.post(values, now_us)
+
+    def watch(self, now_us: int) -> None:
+        """Called once a period: has an action come at all?"""
+        if now_us - self._arrived_us > self._late_policy.watch_us:
+            self._be_late("missing", now_us)
+
+    def post(self, values: Sequence[float] | Vector, now_us: int) -> None:
+        """Submit values (n_actuated,), leaving out NaN."""
+        wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else values)
+        if len(wanted) != self._n:
+            raise PluginError(f"agent '{self.name}': its policy answered {len(wanted)} values; "
+                              f"expected {self._n} (one for each point in `actuate`)")
+        ids = self._ids
+        for value in wanted:
+            if value != value:
+                kept = [(i, v) for i, v in zip(ids, wanted, strict=True) if v == v]
+                ids, wanted = tuple(i for i, _ in kept), tuple(v for _, v in kept)
+                break
+        if ids:
+            expires_us = NEVER_US if self._ttl_us is None else now_us + self._ttl_us
+            self._inbox.post(ids, wanted, self.name, self._authority, expires_us)
+
+    def _be_late(self, why: str, now_us: int) -> None:
+        self._count_late(why)
+        late = self._late_policy
+        if late.action is LateAction.ZERO:
+            self.post((0.0,) * self._n, now_us)
+        elif late.action is LateAction.DROP:
+            self._inbox.post_release(self._ids, self.name, self._authority)
+        elif late.action is LateAction.FALLBACK:
+            assert late.fallback is not None
+            answer = late.fallback.act(self._points.values[late.fallback_ids], now_us)
+            if answer is not None:
+                self.post(answer, now_us)

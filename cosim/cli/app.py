@@ -1,0 +1,95 @@
+"""The parser, the dispatch, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cosim import __version__
+from cosim.cli import check, init, listing, replay, report, run, schema
+from cosim.cli.engine import Engine
+from cosim.cli.outcome import Exit, Outcome, UsageError, problem_data
+from cosim.errors import GridError, GridloopError, PluginError, ScenarioError
+
+#: Commands in the order of the help text.
+COMMANDS = (check, run, report, replay, listing, schema, init)
+
+#: Errors that are the asker's: nothing ran yet.
+_USAGE_ERRORS = (ScenarioError, UsageError, PluginError, GridError)
+
+
+def main(argv: Sequence[str] | None = None, *, engine: Engine | None = None) -> int:
+    """Run one command; returns the exit code (see `Exit`)."""
+    parser = _parser()
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0) if isinstance(stop.code, int | None) else Exit.USAGE
+    try:
+        return _perform(args, engine or Engine())
+    except BrokenPipeError:
+        _silence_stdout()
+        return Exit.FAILED
+
+
+def _perform(args: argparse.Namespace, engine: Engine) -> int:
+    try:
+        outcome = args.execute(args, engine)
+    except KeyboardInterrupt:
+        outcome = _failure(Exit.FAILED, "interrupted", [])
+    except GridloopError as error:
+        if args.debug:
+            raise
+        code = Exit.USAGE if isinstance(error, _USAGE_ERRORS) else Exit.FAILED
+        outcome = _failure(code, str(error), problem_data(getattr(error, "problems", ())))
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # a bug of ours: say so in one line
+        if args.debug:
+            raise
+        where = "this is a bug in Gridloop; run again with --debug for the traceback"
+        outcome = _failure(Exit.FAILED, f"internal error: {type(error).__name__}: {error} ({where})", [])
+    _show(outcome, as_json=args.json)
+    return outcome.exit
+
+
+def _failure(code: Exit, message: str, problems: list[dict[str, Any]]) -> Outcome:
+    return Outcome(code, message, {"status": "error", "error": message, "problems": problems})
+
+
+def _show(outcome: Outcome, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    failed = outcome.data.get("status") == "error"
+    if outcome.text:
+        stream = sys.stderr if failed else sys.stdout
+        encoding = stream.encoding or "utf-8"
+        print(outcome.text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gridloop", allow_abbrev=False,
+        description="Co-simulation of power grids with SCADA and hardware in the loop.",
+        epilog="Exit codes: 0 done, 1 the run failed (its state so far is saved), 2 bad usage or scenario.")
+    parser.add_argument("--version", action="version", version=f"gridloop {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        sub = commands.add_parser(module.NAME, help=module.SUMMARY, description=module.SUMMARY, allow_abbrev=False)
+        module.add_arguments(sub)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        sub.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        sub.set_defaults(execute=module.execute)
+    return parser
+
+
+def _silence_stdout() -> None:
+    """Whoever read us has gone (``gridloop list | head``): nothing is left to say, not even at exit."""
+    try:
+        sys.stdout.close()
+    except BrokenPipeError:
+        pass

@@ -1,0 +1,86 @@
+"""How far a run is: a bar on a terminal, a line every tenth elsewhere, nothing with --quiet.  Always on stderr."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+#: Updates of the bar in a run: enough to look smooth, few enough to cost nothing.
+_UPDATES = 1_000
+
+
+class Reporter:
+    """Called between instants: shows progress, and raises KeyboardInterrupt there once Ctrl-C was pressed."""
+
+    def __init__(self, *, parts: int, show: Any) -> None:
+        self._parts, self._show = parts, show
+        self._next_us = 0
+        self.is_stopping = False
+
+    def __call__(self, t_us: int, end_us: int) -> None:
+        if self.is_stopping:
+            raise KeyboardInterrupt
+        if t_us >= self._next_us or t_us >= end_us:
+            self._next_us = t_us + max(end_us // self._parts, 1)
+            self._show(t_us, end_us)
+
+    def stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """The first Ctrl-C waits for the end of the instant; a second one does not."""
+        if self.is_stopping:
+            raise KeyboardInterrupt
+        self.is_stopping = True
+
+
+@contextmanager
+def reporting(*, quiet: bool) -> Iterator[Reporter]:
+    """A reporter for one run; Ctrl-C is its while the run lasts."""
+    with _display(quiet=quiet) as (parts, show):
+        reporter = Reporter(parts=parts, show=show)
+        before = signal.signal(signal.SIGINT, reporter.stop) if _in_main_thread() else None
+        try:
+            yield reporter
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _display(*, quiet: bool) -> Iterator[tuple[int, Any]]:
+    if quiet:
+        yield 1, lambda _t_us, _end_us: None
+    elif sys.stderr.isatty():
+        with _bar() as show:
+            yield _UPDATES, show
+    else:
+        yield 10, _line
+
+
+@contextmanager
+def _bar() -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+               TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("running", total=None)
+
+        def show(t_us: int, end_us: int) -> None:
+            progress.update(task, completed=t_us, total=end_us, description=f"t = {t_us / 1e6:,.0f} s")
+
+        yield show
+
+
+def _line(t_us: int, end_us: int) -> None:
+    percent = 100 * t_us // end_us if end_us else 100
+    print(f"t = {t_us / 1e6:,.0f} s of {end_us / 1e6:,.0f} s ({percent} %)", file=sys.stderr)
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,57 @@
+"""Which folder a run writes into, and what happens to a result that is there already."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosim.cli.outcome import UsageError
+
+#: Default names tried.
+_MAX_RESULTS = 10_000
+_MARK = "manifest.json"
+
+
+def next_result(name: str, parent: Path = Path("results")) -> Path:
+    """``results/<name>-001`` or the first number after it that is free."""
+    for number in range(1, _MAX_RESULTS):
+        folder = parent / f"{name}-{number:03d}"
+        if not folder.exists():
+            return folder
+    raise UsageError(f"{parent}/{name}-001 to -{_MAX_RESULTS - 1} exist all; remove some, or name one with --out")
+
+
+def check_free(folder: Path, *, force: bool) -> None:
+    """Raises UsageError unless a result may be written into `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: is a file; expected a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / _MARK).is_file():
+        raise UsageError(f"{folder}: holds files that are no result; name another folder")
+    if not force:
+        raise UsageError(f"{folder}: holds a result already; name another folder, or --force to replace it, or "
+                         f"--resume to go on with it")
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[None]:
+    """Put an existing result aside while a new one is made; it comes back when nothing new was written."""
+    if not (folder / _MARK).is_file():
+        yield
+        return
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if aside.exists():
+        raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
+    folder.rename(aside)
+    try:
+        yield
+    finally:
+        if (folder / _MARK).is_file():
+            shutil.rmtree(aside)
+        else:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            aside.rename(folder)

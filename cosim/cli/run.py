@@ -1,0 +1,103 @@
+"""``gridloop run``: run a scenario into a result folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cosim.cli.arguments import add_scenario, load
+from cosim.cli.engine import Engine
+from cosim.cli.outcome import Exit, Outcome, UsageError, plain
+from cosim.cli.progress import reporting
+from cosim.cli.result_folder import check_free, next_result, replacing
+from cosim.cli.summary import summary_table
+from cosim.errors import KernelError, ScenarioError
+
+NAME = "run"
+SUMMARY = "run a scenario: progress, summary, result folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    add_scenario(parser, is_optional=True)
+    parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this simulation time")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="result folder (default: results/<scenario>-<NNN>)")
+    parser.add_argument("--force", action="store_true", help="replace a result that is in the folder")
+    parser.add_argument("--resume", type=Path, metavar="RESULT",
+                        help="go on with a run that was interrupted: re-executed, checked, continued")
+    parser.add_argument("--no-record", action="store_true", help="sample no points (events and commands are kept)")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+
+
+def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
+    """Run to the end, to --until or to Ctrl-C."""
+    if args.resume is not None:
+        loaded, out = _resumed(args, engine), args.resume
+    else:
+        loaded = _loaded(args, engine)
+        out = args.out if args.out is not None else next_result(loaded.scenario.name)
+        check_free(out, force=args.force)
+    _check_until(args.until, loaded.scenario.duration_s)
+    summary = _run(args, engine, loaded, out)
+    return _outcome({**summary, "result": str(out)}, quiet=args.quiet)
+
+
+def _run(args: argparse.Namespace, engine: Engine, loaded: Any, out: Path) -> dict[str, Any]:
+    is_resumed = args.resume is not None
+    with reporting(quiet=args.quiet or args.json) as reporter:
+        try:
+            if is_resumed:
+                found = engine.run(loaded, out, until_s=args.until, resume=True, on_progress=reporter)
+            else:
+                with replacing(out):
+                    found = engine.run(loaded, out, until_s=args.until, resume=False, on_progress=reporter)
+        except ScenarioError as error:
+            raise loaded.place(error) from None
+    summary = plain(found)
+    return summary if isinstance(summary, dict) else {"status": str(summary)}
+
+
+def _loaded(args: argparse.Namespace, engine: Engine) -> Any:
+    if args.scenario is None:
+        raise UsageError("name a scenario, or a result to go on with: --resume RESULT")
+    if args.no_record:
+        args.overrides = [*args.overrides, "record.points=[]"]
+    return load(args, engine)
+
+
+def _resumed(args: argparse.Namespace, engine: Engine) -> Any:
+    """The scenario of the result to go on with; what would make it another run is refused."""
+    from cosim.scenario.recorded import load_recorded
+
+    given = [name for name, value in (("SCENARIO", args.scenario), ("--seed", args.seed), ("--out", args.out),
+                                      ("--set", args.overrides or None), ("--no-record", args.no_record or None))
+             if value is not None]
+    if given:
+        raise UsageError(f"--resume takes everything from the result; leave out {', '.join(given)}")
+    return load_recorded(args.resume, registry=engine.registry(), allow_plugins=args.allow_plugins)
+
+
+def _check_until(until_s: float | None, duration_s: float) -> None:
+    from cosim.kernel import whole_us
+
+    if until_s is None:
+        return
+    try:
+        whole_us(until_s)
+    except KernelError as error:
+        raise UsageError(f"--until: {error}") from None
+    if not 0 < until_s <= duration_s:
+        raise UsageError(f"--until: found {until_s:g} s; expected more than 0 and at most duration_s = {duration_s:g} "
+                         f"(a longer run: --set duration_s={max(until_s, 1):g})")
+
+
+def _outcome(summary: Mapping[str, Any], *, quiet: bool) -> Outcome:
+    is_done = summary.get("status") == "done"
+    lines = [] if quiet and is_done else [summary_table(summary)]
+    if summary.get("status") == "stopped":
+        lines.append(f"stopped; go on with: gridloop run --resume {summary['result']}")
+    elif is_done and not quiet:
+        lines.append(f"next: gridloop report {summary['result']}")
+    return Outcome(Exit.DONE if is_done else Exit.FAILED, "\n".join(lines), summary)

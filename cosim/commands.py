@@ -1,0 +1,270 @@
+"""The door through which anything may ask for a change: commands, authority, and the journal of what came from outside.
+
+Theory of operation
+-------------------
+A request is checked *now* and answered *now* (a protocol must reply at once); it takes effect when the simulation
+next drains the inbox (the scan, or its own instant where the scenario says ``commands: on_arrival``).  ACCEPTED means
+"will be put to the shield", not "was applied".
+
+Every output point has one slot per authority.  A command stays in its slot until one of equal authority replaces it,
+its time to live ends or it is released; what is in force is the live slot of the highest authority.  So a lower
+command resumes by itself when a higher one ends, and arbitration is one reduction over an array.
+
+There are two ways in.  ``submit``/``submit_many``/``release`` are the outside's: they are journalled, and they enter
+in the DECIDE phase of their instant, never into an instant that is done.  ``post`` is the way of what lives inside
+the simulation (agents, schedules, disturbances): deterministic from scenario and seed, so it needs no journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from cosim.kernel import MICROSECONDS, Kernel, Phase
+from cosim.points import Ids, PointDatabase, PointKind, Vector
+
+#: Expiry of a command without time to live.
+NEVER_US = 2**63 - 1
+
+
+class Authority(IntEnum):
+    """Precedence of who asks; higher wins."""
+
+    SCHEDULE = 0
+    AGENT = 1
+    OPERATOR = 2
+    INTERLOCK = 3
+
+
+class CommandStatus(Enum):
+    """The immediate answer to a request."""
+
+    ACCEPTED = "accepted"
+    UNKNOWN_POINT = "unknown_point"
+    NOT_WRITABLE = "not_writable"
+    NOT_A_NUMBER = "not_a_number"
+    OUT_OF_RANGE = "out_of_range"
+    BLOCKED = "blocked"
+    """An interlock is in force on the point."""
+    QUEUE_FULL = "queue_full"
+
+
+class CommandKind(IntEnum):
+    """What a row of the journal or the record asks for."""
+
+    SET = 0
+    RELEASE = 1
+    ACTION = 2
+    """What an agent decided outside did: `source` is the agent, and it travels as the agent's own actions do."""
+
+
+class Command(NamedTuple):
+    """One request: `ids` are point ids (n,), `values` engineering units (n,).
+
+    `expires_us` is NEVER_US without time to live.  `external` marks what came through an outside door.
+    (A named tuple: a frozen dataclass costs four times as much to make, and every agent makes one a period.)
+    """
+
+    t_us: int
+    kind: CommandKind
+    source: str
+    authority: Authority
+    ids: tuple[int, ...]
+    values: tuple[float, ...]
+    expires_us: int
+    status: CommandStatus
+    external: bool
+
+
+class Journal(Protocol):
+    """Where commands are written down: every one in the record, external ones in the journal too."""
+
+    def command(self, command: Command) -> None:
+        """Append one command as it entered (or was refused); the journal gives it its sequence number."""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What every output slot is asked to be: `values` (n_output,) NaN where nothing is asked; `authority` (n_output,)
+    int8, -1 where nothing is asked."""
+
+    values: Vector
+    authority: np.ndarray[Any, np.dtype[np.int8]]
+
+
+class CommandInbox:
+    """Checks, queues and arbitrates requests for output points.
+
+    `wake` is called with the time at which a command has entered (the simulation may then ask for a SOLVE).
+    At most `limit` commands wait for a drain; more are refused with QUEUE_FULL.
+    """
+
+    def __init__(self, points: PointDatabase, kernel: Kernel, journal: Journal, *,
+                 wake: Callable[[int], None] | None = None, limit: int = 100_000) -> None:
+        self.point_ids: Ids = np.array([i for i, p in enumerate(points.points) if p.kind.writable], np.int64)
+        n_output = len(self.point_ids)
+        self._slot = {int(point): slot for slot, point in enumerate(self.point_ids)}
+        self._points, self._kernel, self._journal, self._wake, self._limit = points, kernel, journal, wake, limit
+        self._low = [points.points[i].low for i in self.point_ids]
+        self._high = [points.points[i].high for i in self.point_ids]
+        self._binary = [points.points[i].kind is PointKind.BINARY_OUTPUT for i in self.point_ids]
+        self._values = np.full((len(Authority), n_output), np.nan)
+        self._expires = np.zeros((len(Authority), n_output), np.int64)
+        self.on_action: Callable[[Command], None] | None = None
+        """Who takes on the actions of agents decided outside."""
+        self._queue: list[Command] = []
+        self._blocked: frozenset[int] = frozenset()
+        self._next_expiry_us = NEVER_US
+        self._in_force = InForce(np.full(n_output, np.nan), np.full(n_output, -1, np.int8))
+        self._last_us = -1
+        self.deciding = False
+        """Set by the simulation while it waits at a decision: what is submitted then enters that very instant."""
+
+    def __len__(self) -> int:
+        return len(self.point_ids)
+
+    # -- the outside doors -----------------------------------------------------------------------------------------
+
+    def submit(self, point: str, value: float, source: str, authority: Authority = Authority.OPERATOR, *,
+               ttl_s: float | None = None, at_us: int | None = None) -> CommandStatus:
+        """Ask for one change by name; answered at once, in force from the next scan.  Never touches physics.
+
+        It enters at ``max(last instant + 1 us, at_us)`` and is journalled, refused or not (a request for a point
+        that does not exist has no id to journal and is only answered).
+        """
+        point_id = self._points.index.get(point)
+        if point_id is None:
+            return CommandStatus.UNKNOWN_POINT
+        return self.submit_many((point_id,), (value,), source, authority, ttl_s=ttl_s, at_us=at_us)
+
+    def submit_many(self, ids: Sequence[int], values: Sequence[float] | Vector, source: str,
+                    authority: Authority = Authority.OPERATOR, *, ttl_s: float | None = None,
+                    at_us: int | None = None) -> CommandStatus:
+        """Ask for several changes in one request (one journal row): all of them or, if any is refused, none."""
+        points, wanted = tuple(int(i) for i in ids), tuple(float(v) for v in values)
+        t_us = self._entry_us(at_us)
+        status = self.check(points, wanted, authority)
+        expires_us = NEVER_US if ttl_s is None else t_us + round(ttl_s * MICROSECONDS)
+        self._enter_later(Command(t_us, CommandKind.SET, source, authority, points, wanted, expires_us,
+                                  status, True))
+        return status
+
+    def release(self, ids: Sequence[int], source: str, authority: Authority = Authority.OPERATOR, *,
+                at_us: int | None = None) -> CommandStatus:
+        """Let go of points at one authority: the next live lower command resumes."""
+        points = tuple(int(i) for i in ids)
+        status = CommandStatus.ACCEPTED if all(i in self._slot for i in points) else CommandStatus.NOT_WRITABLE
+        self._enter_later(Command(self._entry_us(at_us), CommandKind.RELEASE, source, authority, points, (),
+                                  NEVER_US, status, True))
+        return status
+
+    def submit_action(self, ids: Sequence[int], values: Sequence[float] | Vector, agent: str) -> None:
+        """What an agent decided outside does now (`on_action` takes it on); journalled as one row."""
+        wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else map(float, values))
+        self._enter_later(Command(self._entry_us(None), CommandKind.ACTION, agent, Authority.AGENT,
+                                  tuple(int(i) for i in ids), wanted, NEVER_US, CommandStatus.ACCEPTED, True))
+
+    def reenter(self, command: Command) -> None:
+        """Put a journalled command back in at its own time, with the status it had (replay)."""
+        self._enter_later(command)
+
+    # -- the inside door -------------------------------------------------------------------------------------------
+
+    def post(self, ids: tuple[int, ...], values: tuple[float, ...], source: str, authority: Authority,
+             expires_us: int = NEVER_US) -> CommandStatus:
+        """Ask from inside the simulation, now: not journalled (scenario and seed produce it again), but recorded."""
+        status = self.check(ids, values, authority)
+        self._enter(Command(self._kernel.now_us, CommandKind.SET, source, authority, ids, values, expires_us,
+                            status, False))
+        return status
+
+    def post_release(self, ids: tuple[int, ...], source: str, authority: Authority) -> None:
+        """Let go from inside the simulation, now."""
+        self._enter(Command(self._kernel.now_us, CommandKind.RELEASE, source, authority, ids, (), NEVER_US,
+                            CommandStatus.ACCEPTED, False))
+
+    def check(self, ids: tuple[int, ...], values: tuple[float, ...], authority: Authority) -> CommandStatus:
+        """The answer a request would get now: the first refusal in the order of `ids`, else ACCEPTED."""
+        if len(self._queue) >= self._limit:
+            return CommandStatus.QUEUE_FULL
+        for point_id, value in zip(ids, values, strict=True):
+            slot = self._slot.get(point_id)
+            if slot is None:
+                return (CommandStatus.NOT_WRITABLE if 0 <= point_id < len(self._points)
+                        else CommandStatus.UNKNOWN_POINT)
+            if value != value:
+                return CommandStatus.NOT_A_NUMBER
+            if not self._low[slot] <= value <= self._high[slot] or (self._binary[slot] and value not in (0.0, 1.0)):
+                return CommandStatus.OUT_OF_RANGE
+            if slot in self._blocked and authority < Authority.INTERLOCK:
+                return CommandStatus.BLOCKED
+        return CommandStatus.ACCEPTED
+
+    # -- the simulation's side -------------------------------------------------------------------------------------
+
+    def drain(self, t_us: int) -> InForce:
+        """Apply what entered, let expire what is over, and return what is in force at `t_us`.  Simulation only.
+
+        The same object comes back while nothing changed, so a caller may compare by identity.
+        """
+        if not self._queue and t_us < self._next_expiry_us:
+            return self._in_force
+        for command in self._queue:
+            self._apply(command)
+        self._queue.clear()
+        self._in_force = self._arbitrate(t_us)
+        return self._in_force
+
+    @property
+    def in_force(self) -> InForce:
+        """What the last drain found in force."""
+        return self._in_force
+
+    @property
+    def next_expiry_us(self) -> int:
+        """When the next command in force ends by its time to live (NEVER_US: none)."""
+        return self._next_expiry_us
+
+    def _apply(self, command: Command) -> None:
+        values, expires = self._values[command.authority], self._expires[command.authority]
+        released = command.kind is CommandKind.RELEASE
+        for i, point_id in enumerate(command.ids):
+            slot = self._slot[point_id]
+            values[slot] = np.nan if released else command.values[i]
+            expires[slot] = 0 if released else command.expires_us
+
+    def _arbitrate(self, t_us: int) -> InForce:
+        live = self._expires > t_us
+        ending = self._expires[live & (self._expires < NEVER_US)]
+        self._next_expiry_us = int(ending.min()) if ending.size else NEVER_US
+        # Highest live authority of each column; argmax of the reversed rows finds the first from the top.
+        top = len(Authority) - 1 - np.argmax(live[::-1], axis=0)
+        any_live = live.any(axis=0)
+        values = np.where(any_live, self._values[top, np.arange(len(top))], np.nan)
+        authority = np.where(any_live, top, -1).astype(np.int8)
+        self._blocked = frozenset(np.flatnonzero(authority == Authority.INTERLOCK).tolist())
+        return InForce(values, authority)
+
+    def _entry_us(self, at_us: int | None) -> int:
+        """Never into an instant that is done, and never before a command that came earlier."""
+        first_us = self._kernel.now_us + (0 if self.deciding else 1)
+        self._last_us = max(first_us, at_us or 0, self._last_us)
+        return self._last_us
+
+    def _enter_later(self, command: Command) -> None:
+        self._kernel.at(command.t_us, self._enter, command, Phase.DECIDE)
+
+    def _enter(self, command: Command) -> None:
+        self._journal.command(command)
+        if command.kind is CommandKind.ACTION:
+            assert self.on_action is not None, "an action came in, and nobody takes actions on"
+            self.on_action(command)
+            return
+        if command.status is CommandStatus.ACCEPTED:
+            self._queue.append(command)
+            if self._wake is not None:
+                self._wake(command.t_us)

@@ -1,0 +1,1 @@
+"""What hits the grid, its sensors and its network, at set or random times."""

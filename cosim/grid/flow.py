@@ -1,0 +1,290 @@
+"""The AC power flow of a `Dispatch`: our per-unit model solved by lightsim2grid's Newton.
+
+`PowerFlow` is what a solver of whole networks looks like to `Grid`; `NewtonFlow` is the one for everything our model
+carries (`cosim.grid.pandapower_flow` is the other). kW in and out, per unit inside. Starts are tried in order: the
+given voltages, the linear (DC) solution, flat. A solution below `LOW_VOLTAGE_PU` from given voltages is only
+believed if the linear or flat start leads there too, since Newton from a bad start finds the low-voltage root.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from cosim.grid.electrical import references
+from cosim.grid.network import IntArray, Network
+from cosim.grid.plan import Plan, make_plan
+from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, GridState, Topology
+
+LOW_VOLTAGE_PU = 0.8
+MAX_PLANS = 32
+DEGREES = 180.0 / np.pi
+Q_LIMIT_MARGIN_KVAR = 1e-3
+"""A reactive limit counts as passed beyond this."""
+_GROUND = np.zeros(1, dtype=np.complex128)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """Where injections go: `injection_bus` (n_injection,), and the constant base per bus (n_bus,) with its demand."""
+
+    injection_bus: IntArray
+    base_p_kw: FloatArray
+    base_q_kvar: FloatArray
+    demand_kw: FloatArray
+    demand_kvar: FloatArray
+    owned_loads: tuple[int, ...] = ()
+    owned_sgens: tuple[int, ...] = ()
+
+
+class PowerFlow(Protocol):
+    """A solver of whole networks."""
+
+    name: str
+
+    def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
+        """The state of this dispatch; not converged is a state with a diagnosis."""
+
+
+def failed(network: Network, n_branch: int, diagnosis: str, solver: str) -> GridState:
+    """The state of a power flow without a solution: NaN everywhere and the reason."""
+    bus, branch, gen = (np.full(n, np.nan) for n in (len(network.bus_names), n_branch, len(network.gen_names)))
+    return GridState(False, bus, bus, branch, branch, branch, gen, gen, np.nan, np.nan, np.nan, 0, diagnosis, solver,
+                     np.nan, np.nan)
+
+
+class NewtonFlow:
+    """Power flow by `NewtonSolver`, with the plans of the last topologies kept."""
+
+    name = "lightsim2grid"
+
+    def __init__(self, network: Network, feed: Feed, enforce_q_limits: bool = False) -> None:
+        self._network = network
+        self._feed = feed
+        self._enforce = enforce_q_limits
+        self._plans: OrderedDict[tuple[bytes, ...], Plan | None] = OrderedDict()
+        self._latest: Plan | None = None
+        self._latest_topology: Topology | None = None
+        self._regulating = np.zeros(len(network.gen_names), dtype=bool)
+        branches = network.branches
+        count = len(branches.line_names) + len(branches.trafo_names)
+        self._from, self._to = branches.from_bus[:count], branches.to_bus[:count]
+        base_kva = network.base_mva * 1e3
+        self._base_kva = base_kva
+        self._per_rating_from = base_kva / branches.rating_from_kva[:count]
+        self._per_rating_to = base_kva / branches.rating_to_kva[:count]
+        self._rated = bool(np.isfinite(self._per_rating_from).any())
+        self._fixed_q_kvar = network.gens.q_kvar
+        self._no_loading = np.full(count, np.nan)
+
+    def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
+        """The state of this dispatch, started from bus voltages `start` (n_bus,) if given."""
+        state = self._solve(dispatch, start, self._regulating)
+        return self._within_q_limits(dispatch, state) if self._enforce and state.converged else state
+
+    def _solve(self, dispatch: Dispatch, start: ComplexArray | None, pq_gen: BoolArray) -> GridState:
+        plan = self._plan(dispatch, pq_gen)
+        if plan is None:
+            return self._blackout(dispatch)
+        p_kw, q_kvar = self._bus_injections(dispatch)
+        self._load(plan, dispatch, p_kw, q_kvar)
+        node_v = self._voltages(plan, dispatch, start)
+        if node_v is None:
+            return failed(self._network, self._from.size, self._stuck(plan, dispatch, p_kw, q_kvar), self.name)
+        return self._state(plan, dispatch, node_v, (p_kw, q_kvar))
+
+    def _plan(self, dispatch: Dispatch, pq_gen: BoolArray) -> Plan | None:
+        """The plan for this dispatch's topology, from the kept ones where possible."""
+        latest, topology = self._latest, dispatch.topology
+        usual = pq_gen is self._regulating
+        if usual and latest is not None and self._latest_topology is topology and not latest.several_references:
+            return latest
+        key = (*_key(topology), pq_gen.tobytes(), self._reference_key(dispatch))
+        if key in self._plans:
+            self._plans.move_to_end(key)
+        else:
+            self._plans[key] = make_plan(self._network, topology, dispatch.gen_v_pu, pq_gen)
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        plan = self._plans[key]
+        if usual:
+            self._latest, self._latest_topology = plan, topology
+        return plan
+
+    def _reference_key(self, dispatch: Dispatch) -> bytes:
+        """What of the set points a plan depends on: with several references, how their voltages compare."""
+        gens, ext = self._network.gens, self._network.ext_grids
+        slack = gens.slack & dispatch.topology.gen_closed
+        if np.unique(np.concatenate([ext.bus, gens.bus[slack]])).size < 2:
+            return b""
+        return dispatch.gen_v_pu[slack].tobytes()
+
+    def _bus_injections(self, dispatch: Dispatch) -> tuple[FloatArray, FloatArray]:
+        """Base and device injections of each bus (n_bus,), without generators."""
+        feed = self._feed
+        count = feed.base_p_kw.size
+        p = _summed(feed.injection_bus, dispatch.p_kw, count)
+        q = _summed(feed.injection_bus, dispatch.q_kvar, count)
+        p += feed.base_p_kw
+        q += feed.base_q_kvar
+        return p, q
+
+    def _load(self, plan: Plan, dispatch: Dispatch, p_kw: FloatArray, q_kvar: FloatArray) -> None:
+        """Write what is injected into the plan's solver."""
+        size = plan.model.n_node + 1
+        p = _summed(plan.model.node, p_kw, size)
+        q = _summed(plan.model.node, q_kvar, size)
+        p += _summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        if plan.any_fixed_q:
+            q += _summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
+        plan.solver.set_injections(p, q)
+
+    def _held_v(self, plan: Plan, dispatch: Dispatch) -> FloatArray:
+        """Voltage magnitudes held: the reference's, then the regulating generators'."""
+        held = np.empty(plan.model.pv_gen.size + 1)
+        held[0] = abs(plan.reference_v) if plan.reference_gen < 0 else dispatch.gen_v_pu[plan.reference_gen]
+        held[1:] = dispatch.gen_v_pu[plan.model.pv_gen]
+        return held
+
+    def _voltages(self, plan: Plan, dispatch: Dispatch, start: ComplexArray | None) -> ComplexArray | None:
+        """Node voltages (n_node,), or None where no start leads to a solution."""
+        held = self._held_v(plan, dispatch)
+        plan.solver.set_voltages(held)
+        angle = plan.reference_v / abs(plan.reference_v)
+        if start is not None:
+            warm = start[plan.node_bus]
+            if np.count_nonzero(warm) == warm.size:  # a bus that was de-energised carries 0 and gives no start
+                warm[0] = held[0] * angle
+                found = plan.solver.solve(warm)
+                if found is not None and np.abs(found).min() >= LOW_VOLTAGE_PU:
+                    return found
+        flat = np.full(plan.model.n_node, angle)
+        flat[0] *= held[0]
+        flat[plan.model.pv_node] *= held[1:]
+        linear = plan.solver.dc_start(flat)
+        found = None if linear is None else plan.solver.solve(linear)
+        return plan.solver.solve(flat) if found is None else found
+
+    def _state(
+        self, plan: Plan, dispatch: Dispatch, node_v: ComplexArray, injected: tuple[FloatArray, FloatArray]
+    ) -> GridState:
+        """Everything published of a solved plan."""
+        voltage = np.concatenate((node_v, _GROUND))[plan.model.node]
+        if plan.several_references:
+            voltage = voltage * plan.model.scale
+        v_from, v_to = voltage[self._from], voltage[self._to]
+        i_from = plan.y_ff * v_from + plan.y_ft * v_to
+        s_from = v_from * i_from.conj() * self._base_kva
+        drawn = voltage * (plan.admittance @ voltage).conj() * self._base_kva
+        gen_p, gen_q, slack_p, slack_q = self._generation(plan, dispatch, drawn, injected)
+        v_pu, angle = np.abs(voltage), np.arctan2(voltage.imag, voltage.real) * DEGREES
+        unserved = (0.0, 0.0)
+        if plan.dead_bus.size:
+            v_pu[plan.dead_bus] = angle[plan.dead_bus] = np.nan
+            unserved = self._unserved(plan.dead_bus, dispatch)
+        loading = self._loading(plan, i_from, v_from, v_to) if self._rated else self._no_loading
+        return GridState(
+            True, v_pu, angle, s_from.real, s_from.imag, loading, gen_p, gen_q, slack_p, slack_q,
+            float(drawn.real.sum()), plan.solver.iterations, "", self.name, *unserved, voltage)
+
+    def _loading(
+        self, plan: Plan, i_from: ComplexArray, v_from: ComplexArray, v_to: ComplexArray
+    ) -> FloatArray:
+        """The larger end's loading of each branch (n_branch,)."""
+        at_from, at_to = np.abs(i_from), np.abs(plan.y_tf * v_from + plan.y_tt * v_to)
+        if not self._network.rating_is_current:
+            at_from, at_to = at_from * np.abs(v_from), at_to * np.abs(v_to)
+        return np.maximum(at_from * self._per_rating_from, at_to * self._per_rating_to)
+
+    def _generation(
+        self, plan: Plan, dispatch: Dispatch, drawn: ComplexArray, injected: tuple[FloatArray, FloatArray]
+    ) -> tuple[FloatArray, FloatArray, float, float]:
+        """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
+        supply, size = plan.supply, plan.supply.n_site + 1
+        gen_p = dispatch.gen_p_kw * plan.gen_runs
+        site_p = _summed(supply.bus_site, drawn.real - injected[0], size)
+        site_q = _summed(supply.bus_site, drawn.imag - injected[1], size)
+        site_p -= _summed(supply.gen_site, gen_p, size)
+        if plan.any_fixed_q:
+            fixed = plan.fixed_q * self._fixed_q_kvar
+            site_q -= _summed(supply.gen_site, fixed, size)
+        gen_q = site_q[supply.gen_site] * supply.q_share + supply.q_offset
+        if plan.any_fixed_q:
+            gen_q += fixed
+        slack_p, slack_q = site_p[supply.slack_site].sum(), site_q[supply.slack_site].sum()
+        gen_p[supply.slack_gen] = site_p[supply.gen_site[supply.slack_gen]] * supply.slack_parts
+        if supply.beside_slack.size:
+            slack_q -= gen_q[supply.beside_slack].sum()
+        return gen_p, gen_q, float(slack_p), float(slack_q)
+
+    def _unserved(self, dead: IntArray, dispatch: Dispatch) -> tuple[float, float]:
+        """Demand and reactive demand at de-energised buses."""
+        feed = self._feed
+        at_dead = np.isin(feed.injection_bus, dead)
+        p, q = dispatch.p_kw[at_dead], dispatch.q_kvar[at_dead]
+        return (float(feed.demand_kw[dead].sum() - p[p < 0].sum()),
+                float(feed.demand_kvar[dead].sum() - q[q < 0].sum()))
+
+    def _blackout(self, dispatch: Dispatch) -> GridState:
+        """No reference is left: everything is de-energised, which is a solution."""
+        n_bus, n_gen = len(self._network.bus_names), len(self._network.gen_names)
+        nothing, none = np.full(n_bus, np.nan), np.zeros(self._from.size)
+        unserved = self._unserved(np.arange(n_bus), dispatch)
+        return GridState(True, nothing, nothing, none, none, np.where(np.isnan(self._per_rating_from), np.nan, 0.0),
+                         np.zeros(n_gen), np.zeros(n_gen), 0.0, 0.0, 0.0, 0, "", self.name, *unserved,
+                         np.zeros(n_bus, dtype=np.complex128))
+
+    def _within_q_limits(self, dispatch: Dispatch, state: GridState) -> GridState:
+        """The state with generators at a reactive limit fixed there (PV to PQ), as MATPOWER's runpf does it."""
+        gens = self._network.gens
+        pq_gen = np.zeros(gens.bus.size, dtype=bool)
+        for _ in range(gens.bus.size):
+            slack = references(self._network, dispatch.topology, dispatch.gen_v_pu).slack_gen
+            free = dispatch.topology.gen_closed & gens.regulates & ~slack & ~pq_gen
+            over = free & ((state.gen_q_kvar > gens.q_max_kvar + Q_LIMIT_MARGIN_KVAR)
+                           | (state.gen_q_kvar < gens.q_min_kvar - Q_LIMIT_MARGIN_KVAR))
+            if not over.any():
+                break
+            pq_gen = pq_gen | over
+            limit = np.clip(state.gen_q_kvar, gens.q_min_kvar, gens.q_max_kvar)
+            self._fixed_q_kvar = np.where(gens.regulates, limit, gens.q_kvar)
+            state = self._solve(dispatch, state.warm_start, pq_gen)
+            if not state.converged:
+                break
+        self._fixed_q_kvar = gens.q_kvar
+        return state
+
+    def _stuck(self, plan: Plan, dispatch: Dispatch, p_kw: FloatArray, q_kvar: FloatArray) -> str:
+        """Where the last iterate of a failed solve misses its injections most."""
+        last = plan.solver.last_iterate()
+        if last is None or not np.isfinite(last.view(np.float64)).all():
+            return "power flow does not converge from the last accepted, the linear or a flat start; it left all bounds"
+        voltage = np.append(last, 0.0)[plan.model.node] * plan.model.scale
+        drawn = voltage * (plan.admittance @ voltage).conj() * self._base_kva
+        size = plan.model.n_node + 1
+        short_p = _summed(plan.model.node, drawn.real - p_kw, size)
+        short_p -= _summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        short_q = _summed(plan.model.node, drawn.imag - q_kvar, size)
+        short_p[[0, -1]] = 0.0
+        short_q[plan.model.pv_node] = short_q[0] = short_q[-1] = 0.0
+        worst = np.argsort(-np.hypot(short_p, short_q)[:-1], kind="stable")[:3]
+        names = self._network.bus_names
+        parts = (f"{names[plan.node_bus[n]]} ({short_p[n]:+.4g} kW, {short_q[n]:+.4g} kvar, "
+                 f"{abs(last[n]):.3f} pu)" for n in worst)
+        return "power flow does not converge from any start; largest mismatch at bus " + ", ".join(parts)
+
+
+def _key(topology: Topology) -> tuple[bytes, ...]:
+    """The positions of a topology as bytes, to find equal ones."""
+    return (topology.line_closed.tobytes(), topology.trafo_closed.tobytes(), topology.gen_closed.tobytes(),
+            topology.switch_closed.tobytes(), topology.tap.tobytes(), topology.shunt_step.tobytes())
+
+
+def _summed(index: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """The sum (size,) of the values at each index (bincount of nothing counts integers, hence the detour)."""
+    if not index.size:
+        return np.zeros(size)
+    return np.bincount(index, values, size)  # type: ignore[return-value]

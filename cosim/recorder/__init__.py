@@ -1,0 +1,10 @@
+"""The record of a run: what is written while it runs, and what is read of it afterwards."""
+
+from cosim.recorder.compare import Divergence, compare
+from cosim.recorder.options import Keep, RecordOptions, RunAbout
+from cosim.recorder.recorder import Recorder
+from cosim.recorder.result import RunResult
+from cosim.recorder.tables import DecisionRow, MessageRow
+
+__all__ = ["DecisionRow", "Divergence", "Keep", "MessageRow", "RecordOptions", "Recorder", "RunAbout", "RunResult",
+           "compare"]

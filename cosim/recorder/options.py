@@ -1,0 +1,55 @@
+"""What a recorder is told of the run, and how much it is to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from cosim.points import Ids
+from cosim.recorder.folder import Opener, open_new
+
+
+class Keep(Enum):
+    """How much of the rows stays after they were digested."""
+
+    ALL = "all"
+    JOURNAL = "journal"
+    """Only the journal (and the digest): for learning, where a million steps are recorded for nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAbout:
+    """What is known of a run before it starts; goes into the manifest.
+
+    `scenario` is the validated scenario as plain data and `scenario_text` its file; `versions` are of Python and
+    packages; `overrides` are the ``--set`` values it was changed by; `external` are the agents decided outside.
+    """
+
+    name: str = ""
+    scenario: Mapping[str, Any] = field(default_factory=dict)
+    scenario_text: str = ""
+    seed: int = 0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    duration_us: int = 0
+    overrides: tuple[str, ...] = ()
+    external: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOptions:
+    """What is recorded and how often it is flushed.
+
+    `sample_ids` are the points sampled (None: all), `period_us` only goes into the manifest: the simulation calls
+    `sample` when it is time.  A flush is due at the end of an instant with `flush_bytes` buffered or `flush_s` wall
+    seconds since the last.  `opener` opens files for writing (tests put a full disk in its place).
+    """
+
+    sample_ids: Ids | None = None
+    period_us: int = 0
+    messages: bool = False
+    keep: Keep = Keep.ALL
+    flush_s: float = 2.0
+    flush_bytes: int = 8_000_000
+    opener: Opener = open_new

@@ -1,0 +1,85 @@
+"""Replaying a result: scenario + seed + journal are the run, so running them again must give the same digest."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosim.errors import GridloopError, ReplayError
+from cosim.points import Ids, PointDatabase
+from cosim.recorder import Divergence, Recorder, RecordOptions, RunAbout, RunResult, compare
+from cosim.scenario.loader import LoadedScenario
+from cosim.simulation.build import BuildOptions, RecorderFactory, build
+from cosim.simulation.inputs import reopened
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOutcome:
+    """What a replay found: the two digests, and where the runs first differ (None when they are the same)."""
+
+    recorded: str
+    replayed: str
+    t_us: int
+    divergence: Divergence | None
+    error: str = ""
+
+    @property
+    def same(self) -> bool:
+        """Whether the replay is the run, bit for bit."""
+        return self.recorded == self.replayed
+
+
+def replay(folder: Path, on_progress: Progress | None = None, *, allow_plugins: bool = False) -> ReplayOutcome:
+    """Run a result again at full speed and compare; raises ReplayError for one that was never finished.
+
+    The first pass keeps only the digest; when it differs a second one records into a temporary folder and the
+    first differing row is named.
+    """
+    result = RunResult.load(folder)
+    if result.status == "running" or not result.digest:
+        raise ReplayError(f"{folder}: the run has no digest (status {result.status}); finish it with "
+                          f"`gridloop run --resume {folder}`, then replay")
+    loaded, _ = reopened(folder, allow_plugins=allow_plugins)
+    t_us = int(result.manifest["t_us"])
+    digest, error = _run(loaded, result, None, on_progress)
+    if digest == result.digest and not error:
+        return ReplayOutcome(result.digest, digest, t_us, None)
+    with tempfile.TemporaryDirectory(prefix="gridloop-replay-") as scratch:
+        digest, error = _run(loaded, result, Path(scratch) / "replayed", on_progress)
+        divergence = compare(result, RunResult.load(Path(scratch) / "replayed"))
+    return ReplayOutcome(result.digest, digest, t_us, divergence, error)
+
+
+def _run(loaded: LoadedScenario, result: RunResult, out: Path | None,
+         on_progress: Progress | None) -> tuple[str, str]:
+    """Digest of the run re-executed to the recorded end, and the error that stopped it, if one did."""
+    manifest = result.manifest
+    end_us = int(manifest["t_us"])
+    simulation = build(loaded, BuildOptions(external=tuple(manifest["external"]), replaying=True,
+                                            recorder=_factory(out, manifest["record"]["period_us"])))
+    for command in result.journal():
+        simulation.inbox.reenter(command)
+    error = ""
+    try:
+        while simulation.now_us < end_us:
+            simulation.advance_to(min(end_us, simulation.now_us + max(1, -(-end_us // 200))))
+            if on_progress is not None:
+                on_progress(simulation.now_us, end_us)
+    except GridloopError as failure:
+        error = str(failure)
+    return simulation.recorder.close("failed" if error else "done", error), error
+
+
+def _factory(out: Path | None, period_us: int) -> RecorderFactory:
+    from cosim.recorder import Keep
+
+    def make(points: PointDatabase, sample_ids: Ids) -> Recorder:
+        keep = Keep.JOURNAL if out is None else Keep.ALL
+        return Recorder(out, points, RunAbout(name="replay"),
+                        RecordOptions(sample_ids=sample_ids, period_us=period_us, keep=keep))
+
+    return make

@@ -1,0 +1,310 @@
+"""From a loaded scenario to a simulation ready to run; every problem found is reported at once, with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from cosim.channel import Channel, build_channels
+from cosim.commands import CommandInbox
+from cosim.disturbances.base import schedule
+from cosim.errors import GridError, GridloopError, PluginError, Problem, ScenarioError
+from cosim.grid import Grid, Network, load_network
+from cosim.kernel import Kernel
+from cosim.objective import KpiAccumulator
+from cosim.plugins import DeviceGroup, DeviceKind
+from cosim.points import Ids, PointDatabase
+from cosim.recorder import Recorder
+from cosim.scenario.expand import Expanded, expand_agents, expand_devices
+from cosim.scenario.loader import LoadedScenario
+from cosim.scenario.schema import Agent as AgentSpec
+from cosim.scenario.schema import CommandTiming, Scenario
+from cosim.shield import CapabilityShield
+from cosim.simulation.crew import Crew, Stagehands
+from cosim.simulation.engine import Simulation
+from cosim.simulation.fleet import Fleet
+from cosim.simulation.layout import Layout, agent_blocks, device_blocks, grid_blocks, shield_blocks
+from cosim.simulation.outages import Outages
+from cosim.simulation.parts import Parts
+from cosim.simulation.publisher import Publisher
+from cosim.simulation.sensors import Sensors
+from cosim.simulation.site import RunSite
+from cosim.simulation.stage import RunStage
+from cosim.simulation.traffic_log import log_messages
+from cosim.simulation.trial import Trials
+from cosim.stopwatch import Stopwatch, TimeBudget, WallStopwatch
+
+#: Makes the recorder once points exist: (points, sample ids) -> recorder.
+RecorderFactory = Callable[[PointDatabase, Ids], Recorder]
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How a scenario is built: `external` names agents decided outside; `recorder` None records nothing but the
+    digest and the journal, in memory.  With `replaying`, their actions come from a journal and nobody is waited for."""
+
+    external: tuple[str, ...] = ()
+    replaying: bool = False
+    recorder: RecorderFactory | None = None
+    stopwatch: Stopwatch = field(default_factory=WallStopwatch)
+
+
+def build(loaded: LoadedScenario, options: BuildOptions | None = None) -> Simulation:
+    """A simulation at t = 0, solved and published once.
+
+    Raises ScenarioError with every problem found, each with file, line and column.
+    """
+    try:
+        return _Builder(loaded, options or BuildOptions()).build()
+    except ScenarioError as error:
+        raise loaded.place(error) from None
+
+
+class _Builder:
+    """Builds in dependency order; problems of one stage are collected before it gives up."""
+
+    def __init__(self, loaded: LoadedScenario, options: BuildOptions) -> None:
+        self.loaded, self.scenario, self.options = loaded, loaded.scenario, options
+        self.kernel = Kernel(self.scenario.seed)
+        self.duration_us = round(self.scenario.duration_s * 1e6)
+        self.step_us = round(self.scenario.step_s * 1e6)
+
+    def build(self) -> Simulation:
+        """All stages in order."""
+        network = self._network()
+        site = RunSite(network, self.kernel, self.loaded.base_dir, start=self.scenario.start,
+                       duration_us=self.duration_us, step_us=self.step_us)
+        groups, names = self._devices(site)
+        agents = expand_agents(self.scenario.agents, names)
+        channels = self._channels()
+        layout = self._layout(network, groups, [item.item for item in agents], channels)
+        points = PointDatabase(layout.points)
+        return self._assembled(site, groups, agents, channels, layout, points)
+
+    # -- stages ----------------------------------------------------------------------------------------------------
+
+    def _network(self) -> Network:
+        grid = self.scenario.grid
+        try:
+            network = load_network(grid.network, self.loaded.base_dir)
+        except GridError as error:
+            raise _one(str(error), "grid.network") from None
+        return adjusted(network, self.scenario)
+
+    def _devices(self, site: RunSite) -> tuple[list[DeviceGroup], tuple[str, ...]]:
+        """One group per kind, in the order in which kinds first appear; and all device names in scenario order."""
+        entries = expand_devices(self.scenario.devices, lambda table: getattr(site.network, f"{table}_names"))
+        by_kind: dict[str, list[Expanded[dict[str, Any]]]] = {}
+        for entry in entries:
+            by_kind.setdefault(str(entry.item.get("kind")), []).append(entry)
+        groups, problems = [], []
+        for kind, members in by_kind.items():
+            plugin = self.loaded.registry.get("device", kind)
+            try:
+                groups.append(_group(plugin, members, site))
+            except ScenarioError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ScenarioError(tuple(problems))
+        return groups, tuple(str(entry.item["name"]) for entry in entries)
+
+    def _channels(self) -> dict[str, Channel]:
+        raws = [channel.model_dump(exclude_unset=True) for channel in self.scenario.channels]
+        try:
+            return build_channels(raws, self.kernel, self.loaded.registry, self.loaded.base_dir)
+        except PluginError as error:
+            raise _one(str(error), "channels") from None
+
+    def _layout(self, network: Network, groups: Sequence[DeviceGroup], agents: Sequence[AgentSpec],
+                channels: Mapping[str, Channel]) -> Layout:
+        layout = Layout()
+        grid_blocks(layout, network)
+        device_blocks(layout, groups)
+        agent_blocks(layout, agents)
+        for channel in channels.values():
+            layout.block(f"channel.{channel.name}", channel.points())
+        shield_blocks(layout)
+        return layout
+
+    def _assembled(self, site: RunSite, groups: Sequence[DeviceGroup], agents: Sequence[Expanded[AgentSpec]],
+                   channels: Mapping[str, Channel], layout: Layout, points: PointDatabase) -> Simulation:
+        scenario, kernel, network = self.scenario, self.kernel, site.network
+        sample_ids = self._sample_ids(points)
+        make = self.options.recorder
+        recorder = make(points, sample_ids) if make is not None else _digest_only(points, self.options.stopwatch)
+        hooks = _Hooks(waits=not self.options.replaying)
+        inbox = CommandInbox(points, kernel, recorder, wake=hooks.on_command
+                             if scenario.commands.timing is CommandTiming.ON_ARRIVAL else None)
+        outages, sensors, budget = Outages(network.topology), Sensors(), TimeBudget(self.options.stopwatch)
+
+        def event(kind: str, subject: str, detail: str) -> None:
+            recorder.event(kernel.now_us, kind, subject, detail)
+
+        stage = RunStage(kernel, self.duration_us, site, points, inbox, channels, outages, sensors,
+                         _device_buses(groups, network), event)
+        crew = self._crew(agents, Stagehands(kernel, points, inbox, channels, site, self.loaded.registry, self.step_us,
+                                             event, budget), hooks)
+        self._disturbances(stage)
+        fleet = Fleet(groups, stage.extra_bus)
+        grid = self._grid(network, fleet)
+        publisher = Publisher(points, layout, groups, crew.board, tuple(channels.values()), sensors, inbox)
+        limits = (scenario.limits.v_min_pu, scenario.limits.v_max_pu, scenario.limits.loading_max)
+        branch_names = [f"line.{name}" for name in network.line_names] + [
+            f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
+        simulation = Simulation(Parts(
+            scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
+            CapabilityShield(groups, fleet.output_slices, fleet.n_output), publisher,
+            Trials(grid, fleet.voltage_dependent),
+            KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
+            sample_ids, tuple(site.files)))
+        stage.set_extra, stage.solve = fleet.set_extra, simulation.request_solve
+        hooks.connect(simulation)
+        if scenario.record.messages:
+            log_messages(channels.values(), recorder)
+        return simulation
+
+    def _sample_ids(self, points: PointDatabase) -> Ids:
+        found: dict[int, None] = {}
+        problems = []
+        for i, pattern in enumerate(self.scenario.record.points):
+            try:
+                found.update(dict.fromkeys(points.ids_of([pattern]).tolist()))
+            except GridloopError as error:
+                problems.append(Problem(str(error), f"record.points.{i}"))
+        if problems:
+            raise ScenarioError(tuple(problems))
+        return np.array(sorted(found), np.int64)
+
+    def _crew(self, agents: Sequence[Expanded[AgentSpec]], hands: Stagehands, hooks: _Hooks) -> Crew:
+        known = [entry.item.name for entry in agents]
+        for name in self.options.external:
+            if name not in known:
+                raise _one(f"agent '{name}' is to be decided outside; the scenario has: {', '.join(known) or 'none'}",
+                           "agents")
+        crew = Crew([entry.item for entry in agents], hands, self.options.external, hooks.on_due)
+        if crew.problems:
+            raise ScenarioError(tuple(
+                replace(problem, path=f"agents.{agents[index].index}.{problem.path}")
+                for index, problem in crew.problems))
+        return crew
+
+    def _disturbances(self, stage: RunStage) -> None:
+        problems = []
+        for i, mapping in enumerate(self.scenario.disturbances):
+            plugin = self.loaded.registry.get("disturbance", str(mapping.get("kind")))
+            try:
+                config = plugin.Config.model_validate(dict(mapping))
+                schedule(i, config, plugin.build(config, stage), stage)
+            except (PluginError, GridloopError) as error:
+                problems.append(Problem(str(error), f"disturbances.{i}{_field_of(mapping, str(error))}"))
+        if problems:
+            raise ScenarioError(tuple(problems))
+
+    def _grid(self, network: Network, fleet: Fleet) -> Grid:
+        try:
+            return Grid(network, fleet.injection_bus, owned_loads=fleet.owned_loads, owned_sgens=fleet.owned_sgens,
+                        enforce_q_limits=self.scenario.grid.enforce_q_limits)
+        except GridError as error:
+            raise _one(str(error), "grid.network") from None
+
+
+class _Hooks:
+    """Calls into the simulation from parts that are made before it."""
+
+    def __init__(self, *, waits: bool) -> None:
+        self._simulation: Simulation | None = None
+        self._waits = waits
+
+    def connect(self, simulation: Simulation) -> None:
+        """From now on calls go to `simulation`."""
+        self._simulation = simulation
+        simulation.inbox.on_action = simulation.act
+
+    def on_command(self, t_us: int) -> None:
+        """A command has entered."""
+        assert self._simulation is not None
+        self._simulation.on_command(t_us)
+
+    def on_due(self, agent: Any) -> None:
+        """An agent decided outside is due."""
+        assert self._simulation is not None
+        if self._waits:
+            self._simulation.decide_later(agent)
+
+
+def adjusted(network: Network, scenario: Scenario) -> Network:
+    """The network with the scenario's scales and ratings; raises ScenarioError for lines that do not exist."""
+    grid = scenario.grid
+    loads = replace(network.loads, p_kw=network.loads.p_kw * grid.load_scale,
+                    q_kvar=network.loads.q_kvar * grid.load_scale)
+    sgens = replace(network.sgens, p_kw=network.sgens.p_kw * grid.generation_scale,
+                    q_kvar=network.sgens.q_kvar * grid.generation_scale)
+    branches = network.branches
+    if grid.ratings_ka:
+        from_kva, to_kva = branches.rating_from_kva.copy(), branches.rating_to_kva.copy()
+        index = {name: i for i, name in enumerate(network.line_names)}
+        problems = []
+        for name, rating_ka in grid.ratings_ka.items():
+            if name not in index:
+                problems.append(Problem(f"network {network.name} has no line '{name}'", f"grid.ratings_ka.{name}"))
+                continue
+            i = index[name]
+            for rating, bus in ((from_kva, branches.from_bus[i]), (to_kva, branches.to_bus[i])):
+                rating[i] = np.sqrt(3.0) * network.bus_vn_kv[bus] * rating_ka * 1e3
+        if problems:
+            raise ScenarioError(tuple(problems))
+        branches = replace(branches, rating_from_kva=from_kva, rating_to_kva=to_kva)
+    return replace(network, loads=loads, sgens=sgens, branches=branches)
+
+
+def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]], site: RunSite) -> DeviceGroup:
+    """The group of one kind.  When it cannot be built, each member is tried alone to find which ones are wrong."""
+    problems = []
+    configs = []
+    for entry in members:
+        try:
+            configs.append(plugin.Config.model_validate(entry.item))
+        except ValidationError as error:
+            problems += [Problem(item["msg"], ".".join([f"devices.{entry.index}", *map(str, item["loc"])]))
+                         for item in error.errors()]
+    if problems:
+        raise ScenarioError(tuple(problems))
+    try:
+        return plugin.build(configs, site)
+    except PluginError as error:
+        whole = str(error)
+    for entry, config in zip(members, configs, strict=True):
+        try:
+            plugin.build([config], site)
+        except PluginError as error:
+            problems.append(Problem(str(error), f"devices.{entry.index}{_field_of(entry.item, str(error))}"))
+    raise ScenarioError(tuple(problems) or (Problem(whole, f"devices.{members[0].index}"),))
+
+
+def _field_of(mapping: Mapping[str, Any], message: str) -> str:
+    """``.<key>`` of the option whose value the message quotes, so that the error points at its line; else ''."""
+    for key, value in mapping.items():
+        text = str(value.get("file", "")) if isinstance(value, dict) else str(value)
+        if key not in ("name", "kind") and text and (f"'{text}'" in message or f"'{text.partition('#')[0]}'" in message):
+            return f".{key}"
+    return ""
+
+
+def _one(message: str, path: str) -> ScenarioError:
+    return ScenarioError((Problem(message, path),))
+
+
+def _device_buses(groups: Sequence[DeviceGroup], network: Network) -> dict[str, str]:
+    return {name: network.bus_names[bus] for group in groups
+            for name, bus in zip(group.names, group.placement.bus.tolist(), strict=True) if bus >= 0}
+
+
+def _digest_only(points: PointDatabase, stopwatch: Stopwatch) -> Recorder:
+    from cosim.recorder import Keep, RecordOptions
+
+    return Recorder(None, points, options=RecordOptions(sample_ids=np.zeros(0, np.int64), keep=Keep.JOURNAL),
+                    stopwatch=stopwatch)

@@ -1,0 +1,223 @@
+"""Building the agents of a run: what each sees, how its actions travel, and what wakes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cosim.agents import Agent, AgentBoard, FieldEnd, LatePolicy, Reporter, TelemetryHub
+from cosim.agents.agent import Wiring
+from cosim.agents.telemetry import size_bytes
+from cosim.channel import Channel, Corrupted
+from cosim.commands import Authority, CommandInbox
+from cosim.errors import GridloopError, PluginError, Problem
+from cosim.kernel import Kernel
+from cosim.plugins import Message, Policy, Registry
+from cosim.points import Ids, PointDatabase, match
+from cosim.scenario.schema import Agent as AgentSpec
+from cosim.scenario.schema import TelemetryKind, Trigger
+from cosim.simulation.site import RunSite
+from cosim.simulation.situation import AgentSituation
+from cosim.stopwatch import Section, TimeBudget
+
+
+@dataclass(frozen=True, slots=True)
+class Stagehands:
+    """Everything agents are built from."""
+
+    kernel: Kernel
+    points: PointDatabase
+    inbox: CommandInbox
+    channels: Mapping[str, Channel]
+    site: RunSite
+    registry: Registry
+    step_us: int
+    event: Callable[[str, str, str], None]
+    budget: TimeBudget
+
+
+class Crew:
+    """All agents of a run, in scenario order."""
+
+    def __init__(self, specs: Sequence[AgentSpec], hands: Stagehands, external: Sequence[str],
+                 on_due: Callable[[Agent], None]) -> None:
+        self.board = AgentBoard(len(specs))
+        self.agents: dict[str, Agent] = {}
+        self.problems: list[tuple[int, Problem]] = []
+        self._hands, self._hub = hands, TelemetryHub(hands.kernel)
+        self._periods: dict[tuple[int, int], list[Agent]] = {}
+        self._specs = {spec.name: spec for spec in specs}
+        for index, spec in enumerate(specs):
+            try:
+                agent = self._build(index, spec)
+            except _Misplaced as error:
+                self.problems.append((index, Problem(str(error), path=error.field)))
+                continue
+            except GridloopError as error:
+                self.problems.append((index, Problem(str(error), path="policy")))
+                continue
+            self.agents[spec.name] = agent
+            if spec.name in external:
+                agent.on_due = on_due
+        if not self.problems:
+            for spec in specs:
+                self._start(spec, self.agents[spec.name])
+            self._start_periods()
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _build(self, index: int, spec: AgentSpec) -> Agent:
+        hands = self._hands
+        observed, actuated = self._ids(spec.observe, "observe"), self._ids(spec.actuate, "actuate")
+        for i, point_id in enumerate(actuated):
+            if not hands.points.points[point_id].kind.writable:
+                raise _Misplaced(f"point '{hands.points.names[point_id]}' cannot be commanded; it is an input",
+                                 f"actuate.{min(i, len(spec.actuate) - 1)}")
+        policy = self._policy(spec, spec.policy, observed, actuated)
+        field = FieldEnd(spec.name, actuated, Authority[spec.authority.upper()],
+                         None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
+                         self._late(spec, observed, actuated), hands.inbox, hands.points,
+                         self._late_counter(index, spec.name))
+        channel = self._channel(spec)
+        wiring = Wiring(hands.kernel, hands.points, field, self.board, index, None if channel is None else channel.down)
+        agent = Agent(spec.name, observed, actuated, wiring, round(spec.compute_s * 1e6))
+        agent.policy, agent.deadband = policy, spec.deadband
+        self.board.direct[index] = channel is None
+        if spec.deadline_s is not None and spec.period_s is not None:
+            self._watch(spec, field)
+        return agent
+
+    def _ids(self, patterns: Sequence[str], field: str) -> Ids:
+        found: list[int] = []
+        for i, pattern in enumerate(patterns):
+            try:
+                found.extend(self._hands.points.ids_of([pattern]).tolist())
+            except GridloopError as error:
+                raise _Misplaced(str(error), f"{field}.{i}") from None
+        return np.array(found, np.int64)
+
+    def _policy(self, spec: AgentSpec, options: Mapping[str, Any], observed: Ids, actuated: Ids) -> Policy:
+        hands = self._hands
+        kind = hands.registry.get("policy", str(options.get("kind")))
+        points = hands.points.points
+        situation = AgentSituation(
+            spec.name, tuple(points[i].name for i in observed), tuple(points[i].name for i in actuated),
+            np.array([points[i].low for i in actuated]), np.array([points[i].high for i in actuated]),
+            self._peers(spec), hands.site, self._sender(spec))
+        policy: Policy = kind.build(kind.Config.model_validate(dict(options)), situation)
+        return policy
+
+    def _peers(self, spec: AgentSpec) -> tuple[str, ...]:
+        names = tuple(self._specs)
+        return tuple(names[i] for pattern in spec.messages.to for i in match(pattern, names) if names[i] != spec.name)
+
+    def _late(self, spec: AgentSpec, observed: Ids, actuated: Ids) -> LatePolicy:
+        fallback = None if spec.fallback is None else self._policy(spec, spec.fallback, observed, actuated)
+        deadline_us = None if spec.deadline_s is None else round(spec.deadline_s * 1e6)
+        watch_us = (deadline_us or 0) + round((spec.period_s or 0.0) * 1e6)
+        return LatePolicy(deadline_us, spec.late, fallback, observed, watch_us)
+
+    def _late_counter(self, index: int, name: str) -> Callable[[str], None]:
+        def count(why: str) -> None:
+            self.board.late[index] += 1
+            self._hands.event("action_late", name, why)
+
+        return count
+
+    def _channel(self, spec: AgentSpec) -> Channel | None:
+        if spec.telemetry.kind is TelemetryKind.DIRECT:
+            return None
+        name = str(spec.telemetry.channel)
+        if name not in self._hands.channels:
+            raise _Misplaced(f"unknown channel '{name}'; known: {', '.join(self._hands.channels) or 'none'}",
+                             "telemetry.channel")
+        return self._hands.channels[name]
+
+    # -- starting --------------------------------------------------------------------------------------------------
+
+    def _watch(self, spec: AgentSpec, field: FieldEnd) -> None:
+        assert spec.period_s is not None
+        period_us = round(spec.period_s * 1e6)
+        self._hands.kernel.every(period_us, field.watch, offset_us=round(spec.offset_s * 1e6) + period_us)
+
+    def _start(self, spec: AgentSpec, agent: Agent) -> None:
+        kernel = self._hands.kernel
+        offset_us = round(spec.offset_s * 1e6)
+        channel = self._channel(spec)
+        if channel is not None and len(agent.observed):
+            period_s = spec.telemetry.period_s or spec.period_s
+            period_us = self._hands.step_us if period_s is None else round(period_s * 1e6)
+            self._hub.add(Reporter(agent.observed, self._hands.points, channel.up, agent), period_us,
+                          round(spec.telemetry.offset_s * 1e6))
+        if spec.trigger is Trigger.PERIOD:
+            assert spec.period_s is not None
+            jitter = self._jitter(spec)
+            if jitter is not None:
+                kernel.every(round(spec.period_s * 1e6), agent.wake, offset_us=offset_us, jitter=jitter)
+            else:
+                self._periods.setdefault((round(spec.period_s * 1e6), offset_us), []).append(agent)
+        elif spec.trigger is Trigger.ON_CHANGE and channel is not None:
+            agent.wake_on_sample = True
+        elif spec.trigger is Trigger.ON_CHANGE:
+            self._wake_on_change(agent, agent.observed, spec.deadband)
+        elif spec.trigger is Trigger.ON_COMMAND:
+            targets = [f"agent.{spec.name}.{target.name}" for target in spec.commands]
+            self._wake_on_change(agent, self._hands.points.ids_of(targets), 0.0)
+
+    def _start_periods(self) -> None:
+        """Agents of one period and offset share a wheel; its time is charged to the agents once a turn."""
+        every, budget = self._hands.kernel.every, self._hands.budget
+        for (period_us, offset_us), agents in self._periods.items():
+            every(period_us, lambda _: budget.switch(Section.AGENTS), offset_us=offset_us)
+            for agent in agents:
+                every(period_us, agent.wake, offset_us=offset_us)
+            every(period_us, lambda _: budget.switch(Section.CHANNELS), offset_us=offset_us)
+
+    def _wake_on_change(self, agent: Agent, ids: Ids, deadband: float) -> None:
+        # PUBLISH comes after DRIVE: who is woken by what was just published acts a microsecond later.
+        self._hands.points.subscribe(ids, lambda _, t_us: agent.wake_soon(t_us + 1), deadband)
+
+    def _jitter(self, spec: AgentSpec) -> Callable[[], int] | None:
+        if not spec.jitter_s:
+            return None
+        rng, most_us = self._hands.site.rng(f"agent.{spec.name}.jitter"), round(spec.jitter_s * 1e6)
+        return lambda: int(rng.integers(0, most_us + 1))
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _sender(self, spec: AgentSpec) -> Callable[[str, Sequence[float]], bool]:
+        allowed = self._peers(spec)
+        hands = self._hands
+        channel = None if spec.messages.channel is None else hands.channels.get(spec.messages.channel)
+
+        def post(to: str, values: Sequence[float]) -> bool:
+            if to not in allowed:
+                raise PluginError(f"agent '{spec.name}' may not send to '{to}'; `messages.to` allows: "
+                                  f"{', '.join(allowed) or 'nobody'}")
+            message = Message(spec.name, to, hands.kernel.now_us, tuple(float(value) for value in values))
+            if channel is None:
+                hands.kernel.at(hands.kernel.now_us + 1, self._deliver, message)
+                return True
+            return channel.up.send(size_bytes(len(message.values)), self._deliver, message)
+
+        return post
+
+    def _deliver(self, message: Message) -> None:
+        if isinstance(message, Corrupted):
+            return
+        wake = self._specs[message.receiver].trigger is Trigger.ON_MESSAGE
+        self.agents[message.receiver].hear(message, wake=wake)
+
+
+class _Misplaced(GridloopError):
+    """A problem of one field of an agent."""
+
+    def __init__(self, text: str, field: str) -> None:
+        self.field = field
+        super().__init__(text, field)
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -1,0 +1,241 @@
+"""One run of one scenario: drive, solve, publish.
+
+Theory of operation
+-------------------
+Whatever changes the grid asks for a SOLVE at its instant: the scan, a disturbance, a device's timer, and (where the
+scenario says ``commands: {timing: on_arrival}``) a command.  A SOLVE happens once an instant however many asked.  It
+drains the inbox, moves the devices to now, puts what is in force to the shield, and commits the power flow that the
+shield verified.  PUBLISH then writes every point at once, hands it to the recorder, and REPORT sends telemetry.
+
+`Simulation._solve` is the only caller of the shield's `filter`, of the devices' `apply` (through `Fleet`) and of
+`Grid.commit`; a test reads the syntax tree to prove it.  Nothing here knows of wall clocks, sockets or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from cosim.agents import Agent
+from cosim.commands import NEVER_US, Command, CommandInbox, CommandStatus
+from cosim.errors import GridloopError
+from cosim.grid import Grid
+from cosim.kernel import Kernel, Phase
+from cosim.objective import KpiAccumulator, KpiSummary
+from cosim.points import PointDatabase, Vector
+from cosim.recorder import Recorder
+from cosim.shield import CapabilityShield, ShieldDecision
+from cosim.simulation.crew import Crew
+from cosim.simulation.decisions import DecisionLog
+from cosim.simulation.fleet import Fleet
+from cosim.simulation.outages import Outages
+from cosim.simulation.parts import Parts
+from cosim.simulation.publisher import Publisher
+from cosim.simulation.trial import SolvedTrial, Trials
+from cosim.stopwatch import Section, TimeBudget
+
+
+class Simulation:
+    """A built run.  Made by `cosim.simulation.build`; synchronous and deterministic: same scenario and seed, same run.
+
+    `points` is what may be read, `inbox` where changes are asked for; nothing else of it is for the outside.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.scenario = parts.scenario
+        self.kernel: Kernel = parts.kernel
+        self.points: PointDatabase = parts.points
+        self.inbox: CommandInbox = parts.inbox
+        self.grid: Grid = parts.grid
+        self.recorder: Recorder = parts.recorder
+        self.crew: Crew = parts.crew
+        self.budget: TimeBudget = parts.budget
+        self.channels = parts.channels
+        self.files = parts.files
+        self.solves = 0
+        """SOLVEs so far (grid steps)."""
+        self.end_us = round(parts.scenario.duration_s * 1e6)
+        self._fleet: Fleet = parts.fleet
+        self._outages: Outages = parts.outages
+        self._shield: CapabilityShield = parts.shield
+        self._publisher: Publisher = parts.publisher
+        self._trials: Trials = parts.trials
+        self._kpis: KpiAccumulator = parts.kpis
+        self._log = DecisionLog(parts.recorder, parts.inbox.point_ids)
+        self._step_us = round(parts.scenario.step_s * 1e6)
+        self._solve_at = self._solved_at = -1
+        self._held_since_us = 0
+        self._own_us = NEVER_US
+        self._due: list[str] = []
+        self._was_converged = True
+        self._was_settled = True
+        self._start(parts)
+
+    def _start(self, parts: Parts) -> None:
+        """Solve and publish once, so that whoever wakes first sees a grid; then arm the scan and the recorder."""
+        period_s = self.scenario.record.period_s
+        self._sample_us = self._step_us if period_s is None else round(period_s * 1e6)
+        self._next_sample_us = 0 if len(parts.sample_ids) else NEVER_US
+        self._settle(self._filtered(0), 0)
+        self._publisher.publish(0)
+        self.kernel.every(self._step_us, self._scan)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    @property
+    def now_us(self) -> int:
+        """Time of the last instant processed."""
+        return self.kernel.now_us
+
+    def advance_to(self, t_us: int) -> None:
+        """Process every instant up to and including `t_us`.  Not for a run with agents decided outside."""
+        before = self.budget.switch(Section.CHANNELS)
+        arrived = self.kernel.advance_to(t_us)
+        self.budget.switch(before)
+        if not arrived:
+            raise GridloopError(f"agents {', '.join(self._due)} wait for a decision at t = {self.now_us / 1e6} s: use "
+                                f"advance_to_decision and commit")
+
+    def advance_instant(self) -> int | None:
+        """Process the next instant whole and return its time."""
+        return self.kernel.advance_instant()
+
+    def advance_to_decision(self, limit_us: int | None = None) -> tuple[str, ...]:
+        """Run to the next instant at which agents decided outside are due, and name them; () at the limit.
+
+        The instant stands between DRIVE and SOLVE; `commit` the actions, then call again.
+        """
+        self._due = []
+        self.inbox.deciding = False
+        stopped = self.kernel.advance_to_decision(self.end_us if limit_us is None else limit_us)
+        self.inbox.deciding = stopped is not None
+        return tuple(self._due)
+
+    def commit(self, actions: Mapping[str, Sequence[float] | Vector]) -> None:
+        """Actions (n_actuated,) of agents that are due; they are journalled, and travel as the agent's do."""
+        if not self.inbox.deciding:
+            raise GridloopError("commit: no decision is due; call advance_to_decision first")
+        for name, values in actions.items():
+            if name not in self._due:
+                raise GridloopError(f"commit: agent '{name}' is not due; due: {', '.join(self._due) or 'nobody'}")
+            self.inbox.submit_action(self.crew.agents[name].actuated, values, name)
+
+    def act(self, command: Command) -> None:
+        """An outside action enters: it leaves the agent as its own would."""
+        self.crew.agents[command.source].issue(command.values)
+
+    def decide_later(self, agent: Agent) -> None:
+        """An agent decided outside is due: stop between DRIVE and SOLVE."""
+        if not self._due:
+            self.kernel.stop_for_decision()
+        self._due.append(agent.name)
+
+    # -- DRIVE -----------------------------------------------------------------------------------------------------
+
+    def _scan(self, now_us: int) -> None:
+        self.request_solve(now_us)
+
+    def request_solve(self, t_us: int) -> None:
+        """Ask for a SOLVE at `t_us`; however many ask, there is one."""
+        if t_us == self._solve_at:
+            return
+        if t_us == self.kernel.now_us:
+            self._solve_at = t_us
+        self.kernel.at(t_us, self._solve, None, Phase.SOLVE)
+
+    def on_command(self, t_us: int) -> None:
+        """A command has entered under ``commands: on_arrival``: solve within its quantum."""
+        quantum_us = round(self.scenario.commands.quantum_s * 1e6)
+        self.request_solve(t_us if not quantum_us else -(-t_us // quantum_us) * quantum_us)
+
+    # -- SOLVE -----------------------------------------------------------------------------------------------------
+
+    def _solve(self, _: Any) -> None:
+        t_us = self.kernel.now_us
+        if t_us == self._solved_at:
+            return
+        self._solved_at = t_us
+        self.kernel.enter_phase(Phase.SOLVE)
+        before = self.budget.switch(Section.SOLVER)
+        self._settle(self._filtered(t_us), t_us)
+        self.budget.switch(before)
+        self.kernel.at(t_us, self._publish, None, Phase.PUBLISH)
+
+    def _filtered(self, t_us: int) -> ShieldDecision:
+        """Drain, move the devices to now, and let the shield decide and verify."""
+        in_force = self.inbox.drain(t_us)
+        self._fleet.advance(t_us)
+        requested = in_force.values[:self._fleet.n_output]
+        return self._shield.filter(requested, self._attempt)
+
+    def _attempt(self, setpoints: Vector) -> SolvedTrial:
+        """A solved candidate; changes neither the devices nor the committed state."""
+        base = self.grid.dispatch
+        positions = self._fleet.positions(setpoints, self._trials.positions)
+        return self._trials.solve(setpoints, self._outages.over(positions), positions, base, self._fleet.apply)
+
+    def _settle(self, decision: ShieldDecision, t_us: int) -> None:
+        """Commit what was verified: the grid, the devices, the figures, the record."""
+        trial = decision.trial
+        assert isinstance(trial, SolvedTrial)
+        self._hold_until(t_us)
+        self.grid.commit(trial.state, trial.dispatch)
+        self._trials.positions = trial.positions
+        self._fleet.settle(decision.applied, trial.injections, trial.state.v_pu, t_us)
+        self._publisher.settled(decision, trial)
+        self.solves += 1
+        self._log.write(decision, t_us)
+        self._tell(trial, t_us)
+        self._arm_own(t_us)
+
+    def _tell(self, trial: SolvedTrial, t_us: int) -> None:
+        """Events when the power flow, or the fixed point inside it, stops or resumes converging."""
+        state = trial.state
+        if state.converged != self._was_converged:
+            self._was_converged = state.converged
+            self.recorder.event(t_us, "grid.converged" if state.converged else "grid.diverged", "grid", state.diagnosis)
+        if trial.settled != self._was_settled:
+            self._was_settled = trial.settled
+            words = "" if trial.settled else (f"residual {trial.residual:.3g} pu after {trial.iterations} power flows; "
+                                              f"expected at most 1e-8")
+            self.recorder.event(t_us, "grid.settled" if trial.settled else "grid.unsettled", "devices", words)
+
+    def _arm_own(self, t_us: int) -> None:
+        """Devices' own timers, and commands that expire between scans under on_arrival."""
+        own_us = self._fleet.next_us()
+        if own_us is not None and own_us > t_us and own_us != self._own_us:
+            self._own_us = own_us
+            self.request_solve(own_us)
+
+    # -- PUBLISH ---------------------------------------------------------------------------------------------------
+
+    def _publish(self, _: Any) -> None:
+        t_us = self.kernel.now_us
+        self.kernel.enter_phase(Phase.PUBLISH)
+        self._publisher.publish(t_us)
+        before = self.budget.switch(Section.RECORDER)
+        if t_us >= self._next_sample_us:
+            self.recorder.sample(t_us, self.points.values)
+            self._next_sample_us = (t_us // self._sample_us + 1) * self._sample_us
+        self.recorder.end_instant(t_us)
+        self.budget.switch(before)
+
+    # -- results ---------------------------------------------------------------------------------------------------
+
+    def kpis(self) -> KpiSummary:
+        """Key figures up to now (what has held since the last SOLVE included)."""
+        self._hold_until(self.now_us)
+        return self._kpis.summary()
+
+    def _hold_until(self, t_us: int) -> None:
+        """Charge the committed state with the time it has held."""
+        if t_us > self._held_since_us:
+            held_s = (t_us - self._held_since_us) / 1e6
+            self._kpis.hold(self.grid.state, self._fleet.device_p_kw, held_s)
+            self._held_since_us = t_us
+
+    def submit(self, point: str, value: float, source: str, **options: Any) -> CommandStatus:
+        """`CommandInbox.submit`: ask for a change by name."""
+        return self.inbox.submit(point, value, source, **options)

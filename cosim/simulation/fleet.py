@@ -1,0 +1,142 @@
+"""All device groups of a run side by side: one setpoint vector in, one dispatch out.
+
+Outputs of a group are a block (n_setpoint, n) of the output vector; its devices are a block of the injection vector.
+Devices that stand in for a regulating generator of the network write that generator's set points instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.plugins import DeviceGroup, Injection
+from cosim.points import Ids, Vector
+from cosim.state import Dispatch, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    group: DeviceGroup
+    outputs: slice
+    """Of the output vector."""
+    shape: tuple[int, int]
+    """(n_setpoint, n)."""
+    devices: slice
+    """Of the injection vector."""
+    bus: Ids
+    """(n,), 0 where there is none."""
+    nowhere: np.ndarray[tuple[int], np.dtype[np.bool_]] | None
+    """(n,) True where there is no bus; None when all have one."""
+    pq: np.ndarray[tuple[int], np.dtype[np.bool_]] | None
+    """(n,) True where the device injects as PQ; None when all do."""
+    gen: Ids
+    """Generators of the network that devices stand in for, and which devices (`gen_device`)."""
+    gen_device: Ids
+
+
+class Fleet:
+    """Every device of the run, in group order.  `extra_bus` are injections of disturbances, after the devices'."""
+
+    def __init__(self, groups: Sequence[DeviceGroup], extra_bus: Sequence[int] = ()) -> None:
+        self.groups = tuple(groups)
+        self._parts = tuple(_parts(self.groups))
+        self.names = tuple(name for group in self.groups for name in group.names)
+        self.n_device = len(self.names)
+        self.n_output = sum(len(group.setpoints) * len(group.names) for group in self.groups)
+        buses = [part.bus for part in self._parts] + [np.array(extra_bus, np.int64)]
+        self.injection_bus: Ids = np.concatenate(buses).astype(np.int64)
+        self.extra = slice(self.n_device, self.n_device + len(extra_bus))
+        self.extra_p_kw, self.extra_q_kvar = np.zeros(len(extra_bus)), np.zeros(len(extra_bus))
+        self.device_p_kw: Vector = np.zeros(self.n_device)
+        """What each device injected at the last SOLVE, regulating generators included."""
+        self.voltage_dependent = any(group.voltage_dependent for group in self.groups)
+        self.output_slices = tuple(part.outputs for part in self._parts)
+        self.device_slices = tuple(part.devices for part in self._parts)
+
+    @property
+    def owned_loads(self) -> tuple[int, ...]:
+        """Network loads whose injection devices have taken over."""
+        return tuple(i for group in self.groups for i in group.placement.owned_loads)
+
+    @property
+    def owned_sgens(self) -> tuple[int, ...]:
+        """Network static generators whose injection devices have taken over."""
+        return tuple(i for group in self.groups for i in group.placement.owned_sgens)
+
+    def set_extra(self, place: int, p_kw: float, q_kvar: float) -> None:
+        """What a disturbance injects from now on."""
+        self.extra_p_kw[place], self.extra_q_kvar[place] = p_kw, q_kvar
+
+    def advance(self, t_us: int) -> None:
+        """Move every device's inner state to `t_us`."""
+        for group in self.groups:
+            group.advance(t_us)
+
+    def apply(self, setpoints: Vector, v_pu: Vector, base: Dispatch) -> tuple[Dispatch, tuple[Injection, ...]]:
+        """Dispatch at `setpoints` (n_output,) and bus voltages (n_bus,); `base` gives what no device decides."""
+        n = len(self.injection_bus)
+        p_kw, q_kvar = np.empty(n), np.empty(n)
+        p_kw[self.extra], q_kvar[self.extra] = self.extra_p_kw, self.extra_q_kvar
+        gen_p_kw, gen_v_pu = base.gen_p_kw, base.gen_v_pu
+        injections: list[Injection] = []
+        for part in self._parts:
+            injection = part.group.apply(setpoints[part.outputs].reshape(part.shape), _voltages(part, v_pu))
+            injections.append(injection)
+            if part.pq is None:
+                p_kw[part.devices], q_kvar[part.devices] = injection.p_kw, injection.q_kvar
+                continue
+            p_kw[part.devices] = np.where(part.pq, injection.p_kw, 0.0)
+            q_kvar[part.devices] = np.where(part.pq, injection.q_kvar, 0.0)
+            if part.gen.size:
+                gen_p_kw, gen_v_pu = _regulated(part, injection, gen_p_kw, gen_v_pu)
+        return Dispatch(p_kw, q_kvar, gen_p_kw, gen_v_pu, base.topology), tuple(injections)
+
+    def positions(self, setpoints: Vector, topology: Topology) -> Topology:
+        """Topology as the devices now stand; the same object when none moved."""
+        for part in self._parts:
+            topology = part.group.positions(setpoints[part.outputs].reshape(part.shape), topology)
+        return topology
+
+    def settle(self, setpoints: Vector, injections: Sequence[Injection], v_pu: Vector, t_us: int) -> None:
+        """Tell every group what was applied and solved."""
+        for part, injection in zip(self._parts, injections, strict=True):
+            self.device_p_kw[part.devices] = injection.p_kw
+            part.group.settle(setpoints[part.outputs].reshape(part.shape), injection, _voltages(part, v_pu), t_us)
+
+    def next_us(self) -> int | None:
+        """The earliest time at which a group wants a SOLVE of its own."""
+        times = [t_us for group in self.groups if (t_us := group.next_us()) is not None]
+        return min(times, default=None)
+
+
+def _voltages(part: _Part, v_pu: Vector) -> Vector:
+    v = v_pu[part.bus]
+    if part.nowhere is not None:
+        v[part.nowhere] = np.nan
+    return v
+
+
+def _regulated(part: _Part, injection: Injection, gen_p_kw: Vector, gen_v_pu: Vector) -> tuple[Vector, Vector]:
+    gen_p_kw, gen_v_pu = gen_p_kw.copy(), gen_v_pu.copy()
+    gen_p_kw[part.gen] = injection.p_kw[part.gen_device]
+    if injection.v_set_pu is not None:
+        v_set = injection.v_set_pu[part.gen_device]
+        gen_v_pu[part.gen] = np.where(np.isnan(v_set), gen_v_pu[part.gen], v_set)
+    return gen_p_kw, gen_v_pu
+
+
+def _parts(groups: Iterable[DeviceGroup]) -> Iterable[_Part]:
+    output, device = 0, 0
+    for group in groups:
+        n, n_setpoint = len(group.names), len(group.setpoints)
+        placement = group.placement
+        nowhere = placement.bus < 0
+        has_gen = placement.gen >= 0
+        gen_device = np.flatnonzero(has_gen)
+        all_pq = not (nowhere.any() or has_gen.any())
+        yield _Part(group, slice(output, output + n * n_setpoint), (n_setpoint, n), slice(device, device + n),
+                    np.where(nowhere, 0, placement.bus).astype(np.int64), nowhere if nowhere.any() else None,
+                    None if all_pq else ~(nowhere | has_gen), placement.gen[gen_device].astype(np.int64), gen_device)
+        output, device = output + n * n_setpoint, device + n

@@ -1,0 +1,154 @@
+"""A whole run as a person means it: build, record into a folder, advance with progress, finish whatever happens."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from cosim import __version__
+from cosim.errors import GridloopError, RecordError
+from cosim.points import Ids, PointDatabase
+from cosim.recorder import Recorder, RecordOptions, RunAbout, RunResult
+from cosim.scenario.loader import LoadedScenario
+from cosim.simulation.build import BuildOptions, build
+from cosim.simulation.engine import Simulation
+from cosim.simulation.inputs import copy_inputs, reopened
+from cosim.stopwatch import Stopwatch, WallStopwatch
+
+#: Told of simulation time done and to do, microseconds.
+Progress = Callable[[int, int], None]
+
+#: How many times a run looks up to tell of its progress and to hear whether it is to stop.
+LOOKS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a scenario is run: `until_s` shortens it; `should_stop` is asked now and then (SIGINT)."""
+
+    until_s: float | None = None
+    on_progress: Progress | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    stopwatch: Stopwatch = field(default_factory=WallStopwatch)
+    flush_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What came of a run: `status` is done, stopped or failed."""
+
+    name: str
+    status: str
+    error: str
+    digest: str
+    folder: str
+    sim_s: float
+    wall_s: float
+    solves: int
+    kpis: Mapping[str, Any]
+    timing: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def run_scenario(loaded: LoadedScenario, out: Path | None, options: RunOptions | None = None) -> RunSummary:
+    """Run from t = 0 into a new folder (None: nothing on disk).
+
+    Raises ScenarioError for a scenario that cannot be built and RecordError for a folder that cannot be used, before
+    anything is written; a run that fails on the way is a summary with status ``failed``.
+    """
+    options = options or RunOptions()
+    about = _about(loaded, options)
+
+    def recorder(points: PointDatabase, sample_ids: Ids) -> Recorder:
+        return Recorder(out, points, about, _record_options(loaded, options, sample_ids), options.stopwatch)
+
+    simulation = build(loaded, BuildOptions(recorder=None if out is None else recorder, stopwatch=options.stopwatch))
+    if out is not None:
+        copy_inputs(loaded, simulation.files, out)
+    return _finish(loaded, simulation, out, options)
+
+
+def resume_run(folder: Path, options: RunOptions | None = None, *, allow_plugins: bool = False) -> RunSummary:
+    """Go on with a run that was killed, stopped or failed: re-execute from zero, check what was flushed, go on."""
+    options = options or RunOptions()
+    loaded, run = reopened(folder, allow_plugins=allow_plugins)
+    until_us = int(run["duration_us"])
+    options = RunOptions(until_us / 1e6, options.on_progress, options.should_stop, options.stopwatch, options.flush_s)
+    about = _about(loaded, options)
+
+    def recorder(points: PointDatabase, sample_ids: Ids) -> Recorder:
+        return Recorder.resume(folder, points, about, _record_options(loaded, options, sample_ids), options.stopwatch)
+
+    journal = RunResult.load(folder).journal()
+    if run["external"]:
+        raise RecordError(f"{folder}: agents {', '.join(run['external'])} were decided outside; only what was recorded "
+                          f"of this run can be replayed (`gridloop replay`), it cannot go on by itself")
+    simulation = build(loaded, BuildOptions(recorder=recorder, stopwatch=options.stopwatch))
+    for command in journal:
+        simulation.inbox.reenter(command)
+    return _finish(loaded, simulation, folder, options)
+
+
+def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, options: RunOptions) -> RunSummary:
+    begun_s = options.stopwatch.now_s()
+    end_us = simulation.end_us if options.until_s is None else round(options.until_s * 1e6)
+    status, error = "done", ""
+    try:
+        status = _advance(simulation, end_us, options)
+    except RecordError as record_error:
+        status, error = "failed", str(record_error)
+    except GridloopError as failure:
+        status, error = "failed", str(failure)
+    wall_s = options.stopwatch.now_s() - begun_s
+    kpis = simulation.kpis().to_dict()
+    timing = {"wall_s": wall_s, **simulation.budget.seconds()}
+    summary = {"kpis": kpis, "solves": simulation.solves, "solver": simulation.grid.solver,
+               "solver_reason": simulation.grid.solver_reason}
+    digest = simulation.recorder.close(status, error, summary=summary, timing=timing)
+    return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
+                      simulation.now_us / 1e6, wall_s, simulation.solves, kpis, timing)
+
+
+def _advance(simulation: Simulation, end_us: int, options: RunOptions) -> str:
+    """Advance to the end in looks; returns ``done`` or ``stopped``."""
+    look_us = max(1, -(-end_us // LOOKS))
+    while simulation.now_us < end_us:
+        simulation.advance_to(min(end_us, simulation.now_us + look_us))
+        if options.on_progress is not None:
+            options.on_progress(simulation.now_us, end_us)
+        if options.should_stop() and simulation.now_us < end_us:
+            return "stopped"
+    return "done"
+
+
+def _about(loaded: LoadedScenario, options: RunOptions) -> RunAbout:
+    scenario = loaded.scenario
+    duration_s = scenario.duration_s if options.until_s is None else min(options.until_s, scenario.duration_s)
+    return RunAbout(
+        name=scenario.name, scenario=scenario.model_dump(mode="json"), scenario_text=loaded.text, seed=scenario.seed,
+        versions=versions(), duration_us=round(duration_s * 1e6), overrides=loaded.overrides)
+
+
+def _record_options(loaded: LoadedScenario, options: RunOptions, sample_ids: Ids) -> RecordOptions:
+    record = loaded.scenario.record
+    period_s = loaded.scenario.step_s if record.period_s is None else record.period_s
+    return RecordOptions(sample_ids=sample_ids, period_us=round(period_s * 1e6), messages=record.messages,
+                         flush_s=options.flush_s)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on, for the manifest (never in the digest)."""
+    found = {"gridloop": __version__, "python": platform.python_version(), "machine": platform.machine()}
+    for package in ("simpy", "numpy", "lightsim2grid", "pandapower", "pyarrow", "pydantic"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "missing"
+    return found

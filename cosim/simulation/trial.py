@@ -1,0 +1,93 @@
+"""Trying setpoints: devices' laws and the power flow, iterated until they agree, without effect on what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cosim.grid import Grid
+from cosim.plugins import Injection
+from cosim.points import Vector
+from cosim.simulation.settling import RESIDUAL_PU, settle
+from cosim.state import Dispatch, GridState, Topology
+
+#: (setpoints, v_pu, base) -> dispatch and each group's injection: `Fleet.apply`, handed in by the simulation.
+Apply = Callable[[Vector, Vector, Dispatch], tuple[Dispatch, tuple[Injection, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedTrial:
+    """A candidate: what devices would inject, what the grid would do, and how well the two agree (`residual`, pu)."""
+
+    dispatch: Dispatch
+    state: GridState
+    injections: tuple[Injection, ...]
+    positions: Topology
+    residual: float = 0.0
+    iterations: int = 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether voltage-dependent devices and voltages agree; a power flow without solution is told of apart."""
+        return self.residual <= RESIDUAL_PU or not self.state.converged
+
+
+class Trials:
+    """Solves candidates on one grid.  `positions` is where the devices' switches stand, outages apart."""
+
+    def __init__(self, grid: Grid, voltage_dependent: bool) -> None:
+        self.positions: Topology = grid.dispatch.topology
+        self._grid, self._voltage_dependent = grid, voltage_dependent
+        self._s_base_kva = grid.network.base_mva * 1e3
+        self._n_device_v = np.ones(len(grid.network.bus_names))
+
+    def solve(self, setpoints: Vector, topology: Topology, positions: Topology, base: Dispatch,
+              apply: Apply) -> SolvedTrial:
+        """The candidate at `setpoints` with the network switched as `topology`."""
+        if base.topology is not topology:
+            base = replace(base, topology=topology)
+        state = self._grid.state
+        # After a dead or islanded state there is no voltage to start from: nominal is where a device would start.
+        v_pu = state.v_pu if state.converged else self._n_device_v
+        dispatch, injections = apply(setpoints, v_pu, base)
+        state = self._state(dispatch)
+        if not self._voltage_dependent or not state.converged:
+            return SolvedTrial(dispatch, state, injections, positions)
+        return self._settled(setpoints, base, apply, SolvedTrial(dispatch, state, injections, positions))
+
+    def _state(self, dispatch: Dispatch) -> GridState:
+        """The power flow; the committed one again when nothing changed, to the bit."""
+        last = self._grid.dispatch
+        if (dispatch.topology is last.topology and np.array_equal(dispatch.p_kw, last.p_kw)
+                and np.array_equal(dispatch.q_kvar, last.q_kvar) and np.array_equal(dispatch.gen_p_kw, last.gen_p_kw)
+                and np.array_equal(dispatch.gen_v_pu, last.gen_v_pu) and self._grid.state.converged):
+            return self._grid.state
+        return self._grid.trial(dispatch)
+
+    def _settled(self, setpoints: Vector, base: Dispatch, apply: Apply, first: SolvedTrial) -> SolvedTrial:
+        """Fixed point of injections <-> voltages, in per unit of the network's base."""
+        n = len(first.dispatch.p_kw)
+        latest = first
+        pending: GridState | None = first.state
+
+        def respond(x: Vector) -> Vector:
+            nonlocal latest, pending
+            state = pending
+            if state is None:
+                candidate = replace(first.dispatch, p_kw=x[:n] * self._s_base_kva, q_kvar=x[n:] * self._s_base_kva)
+                state = self._state(candidate)
+            else:
+                candidate = first.dispatch
+            pending = None
+            if not state.converged:
+                latest = replace(first, state=state, dispatch=candidate)
+                return np.full(2 * n, np.nan)
+            dispatch, injections = apply(setpoints, state.v_pu, base)
+            latest = SolvedTrial(candidate, state, injections, first.positions)
+            return np.concatenate((dispatch.p_kw, dispatch.q_kvar)) / self._s_base_kva
+
+        x0 = np.concatenate((first.dispatch.p_kw, first.dispatch.q_kvar)) / self._s_base_kva
+        found = settle(respond, x0)
+        return replace(latest, residual=found.residual, iterations=found.iterations)

@@ -1,0 +1,136 @@
+"""What the grid is asked to do (`Dispatch`) and what it then does (`GridState`): plain frozen values.
+
+Everything here is NumPy and float64. Injections into the grid are positive (a load has negative `p_kw`); powers are
+kW and kvar, voltages per unit of the bus's rated voltage, angles degrees. Branches are ordered lines first, then
+two-winding transformers, then three-winding ones (one entry each, flow measured at the high-voltage side).
+The arrays are shared, not copied: whoever gets one of these values does not write into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+ComplexArray = NDArray[np.complex128]
+
+
+def _changed_bool(array: BoolArray, index: int, value: bool) -> BoolArray:
+    """A copy of `array` with one element set; IndexError outside it, negative positions included."""
+    if not 0 <= index < array.size:
+        raise IndexError(f"position {index} is outside 0..{array.size - 1}")
+    changed = array.copy()
+    changed[index] = value
+    return changed
+
+
+def _changed_float(array: FloatArray, index: int, value: float) -> FloatArray:
+    """A copy of `array` with one element set; IndexError outside it, negative positions included."""
+    if not 0 <= index < array.size:
+        raise IndexError(f"position {index} is outside 0..{array.size - 1}")
+    changed = array.copy()
+    changed[index] = value
+    return changed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Topology:
+    """Positions of everything that switches.
+
+    Compared by identity on the hot path, so make a new one only when something moves; `same_as` compares values.
+    `line_closed` (n_line,), `trafo_closed` (n_trafo,) and `gen_closed` (n_gen,) say what is in service,
+    `switch_closed` (n_switch,) what conducts; `tap` (n_trafo,) is the tap position in the network's own counting
+    (NaN where a transformer has none) and `shunt_step` (n_shunt,) the number of steps switched in.
+    """
+
+    line_closed: BoolArray
+    trafo_closed: BoolArray
+    gen_closed: BoolArray
+    switch_closed: BoolArray
+    tap: FloatArray
+    shunt_step: FloatArray
+
+    def with_line(self, index: int, closed: bool) -> Topology:
+        """The same positions with one line in (True) or out of service."""
+        return replace(self, line_closed=_changed_bool(self.line_closed, index, closed))
+
+    def with_trafo(self, index: int, closed: bool) -> Topology:
+        """The same positions with one transformer in (True) or out of service."""
+        return replace(self, trafo_closed=_changed_bool(self.trafo_closed, index, closed))
+
+    def with_gen(self, index: int, closed: bool) -> Topology:
+        """The same positions with one generator in (True) or out of service."""
+        return replace(self, gen_closed=_changed_bool(self.gen_closed, index, closed))
+
+    def with_switch(self, index: int, closed: bool) -> Topology:
+        """The same positions with one switch closed (True) or open."""
+        return replace(self, switch_closed=_changed_bool(self.switch_closed, index, closed))
+
+    def with_tap(self, index: int, position: float) -> Topology:
+        """The same positions with one transformer's tap moved."""
+        return replace(self, tap=_changed_float(self.tap, index, position))
+
+    def with_shunt(self, index: int, step: float) -> Topology:
+        """The same positions with one shunt at another step (0 is off)."""
+        return replace(self, shunt_step=_changed_float(self.shunt_step, index, step))
+
+    def same_as(self, other: Topology) -> bool:
+        """Whether every position is equal (NaN taps equal each other)."""
+        return self is other or (
+            np.array_equal(self.line_closed, other.line_closed)
+            and np.array_equal(self.trafo_closed, other.trafo_closed)
+            and np.array_equal(self.gen_closed, other.gen_closed)
+            and np.array_equal(self.switch_closed, other.switch_closed)
+            and np.array_equal(self.tap, other.tap, equal_nan=True)
+            and np.array_equal(self.shunt_step, other.shunt_step)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dispatch:
+    """Everything a power flow is given: what devices inject, what generators are set to, and how it is switched.
+
+    `p_kw`, `q_kvar` (n_injection,) follow the `injection_bus` order the `Grid` was built with; `gen_p_kw` and
+    `gen_v_pu` (n_gen,) are the set points of the network's own generators.
+    """
+
+    p_kw: FloatArray
+    q_kvar: FloatArray
+    gen_p_kw: FloatArray
+    gen_v_pu: FloatArray
+    topology: Topology
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridState:
+    """The solved grid, or (`converged=False`) a diagnosis and NaN: never a stale value.
+
+    De-energised buses have NaN voltage and angle; their branches carry zero and what is injected there does not
+    reach anyone: `unserved_kw` is the demand and `unserved_kvar` the reactive demand lost there (base loads and
+    injections below zero, as a positive number; power that a device would have fed in is lost too, but is not
+    demand, and is left out). `loading` is the larger end's current over the rating (1.0 = rating; apparent power
+    for MATPOWER ratings), NaN without a rating. `losses_kw` is what branches and shunts take up. `slack_p_kw` and
+    `slack_q_kvar` are the totals of the slack elements (external grids, or the reference generator).
+    `warm_start` is the solver's own (complex bus voltages); pass the state on, do not read it.
+    """
+
+    converged: bool
+    v_pu: FloatArray
+    angle_deg: FloatArray
+    p_from_kw: FloatArray
+    q_from_kvar: FloatArray
+    loading: FloatArray
+    gen_p_kw: FloatArray
+    gen_q_kvar: FloatArray
+    slack_p_kw: float
+    slack_q_kvar: float
+    losses_kw: float
+    iterations: int
+    diagnosis: str
+    solver: str
+    unserved_kw: float = 0.0
+    unserved_kvar: float = 0.0
+    warm_start: ComplexArray | None = None

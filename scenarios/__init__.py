@@ -1,0 +1,1 @@
+"""Data that ships with Gridloop: scenarios, grids, profiles.  No code."""
