@@ -8,7 +8,7 @@ next drains the inbox (the scan, or its own instant where the scenario says ``co
 
 Every output point has one slot per authority.  A command stays in its slot until one of equal authority replaces it,
 its time to live ends or it is released; what is in force is the live slot of the highest authority.  So a lower
-command resumes by itself when a higher one ends, and arbitration is one reduction over an array.
+command resumes by itself when a higher one ends (`cosim.arbiter`).
 
 There are two ways in.  ``submit``/``submit_many``/``release`` are the outside's: they are journalled, and they enter
 in the DECIDE phase of their instant, never into an instant that is done.  ``post`` is the way of what lives inside
@@ -18,18 +18,14 @@ the simulation (agents, schedules, disturbances): deterministic from scenario an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from cosim.arbiter import NEVER_US, Arbiter, InForce
 from cosim.kernel import MICROSECONDS, Kernel, Phase
-from cosim.points import Ids, PointDatabase, PointKind, Vector
-
-#: Expiry of a command without time to live.
-NEVER_US = 2**63 - 1
-
+from cosim.points import Ids, Point, PointDatabase, PointKind, Vector
 
 class Authority(IntEnum):
     """Precedence of who asks; higher wins."""
@@ -51,6 +47,9 @@ class CommandStatus(Enum):
     BLOCKED = "blocked"
     """An interlock is in force on the point."""
     QUEUE_FULL = "queue_full"
+
+
+_ACCEPTED = CommandStatus.ACCEPTED  # one look-up less, once per agent and period
 
 
 class CommandKind(IntEnum):
@@ -87,13 +86,17 @@ class Journal(Protocol):
         """Append one command as it entered (or was refused); the journal gives it its sequence number."""
 
 
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """What every output slot is asked to be: `values` (n_output,) NaN where nothing is asked; `authority` (n_output,)
-    int8, -1 where nothing is asked."""
+class _Output(NamedTuple):
+    """What the door checks of one output point."""
 
-    values: Vector
-    authority: np.ndarray[Any, np.dtype[np.int8]]
+    slot: int
+    low: float
+    high: float
+    binary: bool
+
+    @classmethod
+    def of(cls, slot: int, point: Point) -> _Output:
+        return cls(slot, point.low, point.high, point.kind is PointKind.BINARY_OUTPUT)
 
 
 class CommandInbox:
@@ -106,20 +109,12 @@ class CommandInbox:
     def __init__(self, points: PointDatabase, kernel: Kernel, journal: Journal, *,
                  wake: Callable[[int], None] | None = None, limit: int = 100_000) -> None:
         self.point_ids: Ids = np.array([i for i, p in enumerate(points.points) if p.kind.writable], np.int64)
-        n_output = len(self.point_ids)
-        self._slot = {int(point): slot for slot, point in enumerate(self.point_ids)}
         self._points, self._kernel, self._journal, self._wake, self._limit = points, kernel, journal, wake, limit
-        self._low = [points.points[i].low for i in self.point_ids]
-        self._high = [points.points[i].high for i in self.point_ids]
-        self._binary = [points.points[i].kind is PointKind.BINARY_OUTPUT for i in self.point_ids]
-        self._values = np.full((len(Authority), n_output), np.nan)
-        self._expires = np.zeros((len(Authority), n_output), np.int64)
+        self._outputs = {int(i): _Output.of(slot, points.points[i]) for slot, i in enumerate(self.point_ids)}
+        self._arbiter = Arbiter(len(Authority), len(self.point_ids))
         self.on_action: Callable[[Command], None] | None = None
         """Who takes on the actions of agents decided outside."""
         self._queue: list[Command] = []
-        self._blocked: frozenset[int] = frozenset()
-        self._next_expiry_us = NEVER_US
-        self._in_force = InForce(np.full(n_output, np.nan), np.full(n_output, -1, np.int8))
         self._last_us = -1
         self.deciding = False
         """Set by the simulation while it waits at a decision: what is submitted then enters that very instant."""
@@ -157,7 +152,7 @@ class CommandInbox:
                 at_us: int | None = None) -> CommandStatus:
         """Let go of points at one authority: the next live lower command resumes."""
         points = tuple(int(i) for i in ids)
-        status = CommandStatus.ACCEPTED if all(i in self._slot for i in points) else CommandStatus.NOT_WRITABLE
+        status = CommandStatus.ACCEPTED if all(i in self._outputs for i in points) else CommandStatus.NOT_WRITABLE
         self._enter_later(Command(self._entry_us(at_us), CommandKind.RELEASE, source, authority, points, (),
                                   NEVER_US, status, True))
         return status
@@ -178,8 +173,13 @@ class CommandInbox:
              expires_us: int = NEVER_US) -> CommandStatus:
         """Ask from inside the simulation, now: not journalled (scenario and seed produce it again), but recorded."""
         status = self.check(ids, values, authority)
-        self._enter(Command(self._kernel.now_us, CommandKind.SET, source, authority, ids, values, expires_us,
-                            status, False))
+        t_us = self._kernel.now_us
+        command = Command(t_us, CommandKind.SET, source, authority, ids, values, expires_us, status, False)
+        self._journal.command(command)
+        if status is _ACCEPTED:
+            self._queue.append(command)
+            if self._wake is not None:
+                self._wake(t_us)
         return status
 
     def post_release(self, ids: tuple[int, ...], source: str, authority: Authority) -> None:
@@ -192,17 +192,16 @@ class CommandInbox:
         if len(self._queue) >= self._limit:
             return CommandStatus.QUEUE_FULL
         for point_id, value in zip(ids, values, strict=True):
-            slot = self._slot.get(point_id)
-            if slot is None:
+            output = self._outputs.get(point_id)
+            if output is None:
                 return (CommandStatus.NOT_WRITABLE if 0 <= point_id < len(self._points)
                         else CommandStatus.UNKNOWN_POINT)
-            if value != value:
-                return CommandStatus.NOT_A_NUMBER
-            if not self._low[slot] <= value <= self._high[slot] or (self._binary[slot] and value not in (0.0, 1.0)):
-                return CommandStatus.OUT_OF_RANGE
-            if slot in self._blocked and authority < Authority.INTERLOCK:
+            slot, low, high, binary = output
+            if not low <= value <= high or (binary and value not in (0.0, 1.0)):
+                return CommandStatus.OUT_OF_RANGE if value == value else CommandStatus.NOT_A_NUMBER
+            if self._arbiter.winner[slot] == Authority.INTERLOCK and authority < Authority.INTERLOCK:
                 return CommandStatus.BLOCKED
-        return CommandStatus.ACCEPTED
+        return _ACCEPTED
 
     # -- the simulation's side -------------------------------------------------------------------------------------
 
@@ -211,43 +210,29 @@ class CommandInbox:
 
         The same object comes back while nothing changed, so a caller may compare by identity.
         """
-        if not self._queue and t_us < self._next_expiry_us:
-            return self._in_force
         for command in self._queue:
             self._apply(command)
         self._queue.clear()
-        self._in_force = self._arbitrate(t_us)
-        return self._in_force
+        return self._arbiter.settle(t_us)
 
     @property
     def in_force(self) -> InForce:
         """What the last drain found in force."""
-        return self._in_force
+        return self._arbiter.in_force
 
     @property
     def next_expiry_us(self) -> int:
-        """When the next command in force ends by its time to live (NEVER_US: none)."""
-        return self._next_expiry_us
+        """No command in force ends by its time to live before this (NEVER_US: none ever does)."""
+        return self._arbiter.next_expiry_us
 
     def _apply(self, command: Command) -> None:
-        values, expires = self._values[command.authority], self._expires[command.authority]
-        released = command.kind is CommandKind.RELEASE
-        for i, point_id in enumerate(command.ids):
-            slot = self._slot[point_id]
-            values[slot] = np.nan if released else command.values[i]
-            expires[slot] = 0 if released else command.expires_us
-
-    def _arbitrate(self, t_us: int) -> InForce:
-        live = self._expires > t_us
-        ending = self._expires[live & (self._expires < NEVER_US)]
-        self._next_expiry_us = int(ending.min()) if ending.size else NEVER_US
-        # Highest live authority of each column; argmax of the reversed rows finds the first from the top.
-        top = len(Authority) - 1 - np.argmax(live[::-1], axis=0)
-        any_live = live.any(axis=0)
-        values = np.where(any_live, self._values[top, np.arange(len(top))], np.nan)
-        authority = np.where(any_live, top, -1).astype(np.int8)
-        self._blocked = frozenset(np.flatnonzero(authority == Authority.INTERLOCK).tolist())
-        return InForce(values, authority)
+        outputs, arbiter, authority = self._outputs, self._arbiter, command.authority
+        if command.kind is CommandKind.RELEASE:
+            for point_id in command.ids:
+                arbiter.release(outputs[point_id].slot, authority)
+            return
+        for point_id, value in zip(command.ids, command.values, strict=True):
+            arbiter.put(outputs[point_id].slot, authority, value, command.expires_us)
 
     def _entry_us(self, at_us: int | None) -> int:
         """Never into an instant that is done, and never before a command that came earlier."""

@@ -100,7 +100,9 @@ class PointDatabase:
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise GridloopError(f"point names must be unique; found twice: {', '.join(twice[:5])}")
         n_point = len(self.points)
-        self.values: Vector = np.full(n_point, np.nan)
+        self._values: Vector = np.full(n_point, np.nan)
+        self._required = np.zeros(n_point, bool)
+        self._complete: Callable[[], None] | None = None
         self.quality: NDArray[np.uint8] = np.full(n_point, Quality.RESTART, np.uint8)
         self.t_us = -1
         self._subscriptions: list[_Subscription] = []
@@ -131,6 +133,26 @@ class PointDatabase:
             found.extend(matches)
         return np.array(found, np.int64)
 
+    @property
+    def values(self) -> Vector:
+        """Current values of all points (n_point,), engineering units; do not write."""
+        if self._complete is not None:
+            complete, self._complete = self._complete, None
+            complete()
+        return self._values
+
+    def require(self, ids: Ids) -> None:
+        """These points will be read after every publish (`take`): they are never left to be worked out later."""
+        self._required[ids] = True
+
+    def required(self, part: slice) -> bool:
+        """Whether any point of a block is required."""
+        return bool(self._required[part].any())
+
+    def take(self, ids: Ids) -> Vector:
+        """Current values of required points, a copy."""
+        return self._values[ids]
+
     def read(self, name: str) -> float:
         """Current value of one point, engineering units."""
         return float(self.values[self.id_of(name)])
@@ -151,6 +173,7 @@ class PointDatabase:
         """Tell `call` of changes beyond the deadband (the points' own, unless given); returns the way out."""
         bands = np.array([self.points[i].deadband for i in ids]) if deadband is None else np.full(len(ids), deadband)
         # NaN was told to nobody yet: the first published value always counts as a change.
+        self.require(np.asarray(ids, np.int64))
         entry = _Subscription(np.asarray(ids, np.int64), bands, np.full(len(ids), np.nan), call)
         self._subscriptions.append(entry)
 
@@ -163,7 +186,7 @@ class PointDatabase:
     def publish(self, values: Vector, quality: NDArray[np.uint8], t_us: int) -> None:
         """Replace every value at once, shape (n_point,); then tell subscribers.  `t_us` must not decrease."""
         assert t_us >= self.t_us, f"published t = {t_us} us after {self.t_us} us"
-        np.copyto(self.values, values)
+        np.copyto(self._values, values)
         np.copyto(self.quality, quality)
         self.t_us = t_us
         self._snapshot = None
@@ -171,7 +194,7 @@ class PointDatabase:
             self._tell(entry, t_us)
 
     def _tell(self, entry: _Subscription, t_us: int) -> None:
-        now, told = self.values[entry.ids], entry.told
+        now, told = self._values[entry.ids], entry.told
         changed = (np.abs(now - told) > entry.deadband) | (np.isnan(now) != np.isnan(told))
         if entry.live and changed.any():
             told[changed] = now[changed]

@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ReplayOutcome:
-    """What a replay found: the two digests, and where the runs first differ (None when they are the same)."""
+    """What a replay found: the two digests, and where the rows first differ (None when they are the same)."""
 
     recorded: str
     replayed: str
@@ -29,15 +29,15 @@ class ReplayOutcome:
 
     @property
     def same(self) -> bool:
-        """Whether the replay is the run, bit for bit."""
-        return self.recorded == self.replayed
+        """Whether the replay is the run, bit for bit, and the recorded rows are those of its digest."""
+        return self.recorded == self.replayed and self.divergence is None
 
 
 def replay(folder: Path, on_progress: Progress | None = None, *, allow_plugins: bool = False) -> ReplayOutcome:
     """Run a result again at full speed and compare; raises ReplayError for one that was never finished.
 
-    The first pass keeps only the digest; when it differs a second one records into a temporary folder and the
-    first differing row is named.
+    The replay records into a temporary folder: the manifest's digest speaks of the rows as they were written, so rows
+    that were changed since are found only by looking at them.  The first differing row is named.
     """
     result = RunResult.load(folder)
     if result.status == "running" or not result.digest:
@@ -45,16 +45,13 @@ def replay(folder: Path, on_progress: Progress | None = None, *, allow_plugins: 
                           f"`gridloop run --resume {folder}`, then replay")
     loaded, _ = reopened(folder, allow_plugins=allow_plugins)
     t_us = int(result.manifest["t_us"])
-    digest, error = _run(loaded, result, None, on_progress)
-    if digest == result.digest and not error:
-        return ReplayOutcome(result.digest, digest, t_us, None)
     with tempfile.TemporaryDirectory(prefix="gridloop-replay-") as scratch:
         digest, error = _run(loaded, result, Path(scratch) / "replayed", on_progress)
         divergence = compare(result, RunResult.load(Path(scratch) / "replayed"))
     return ReplayOutcome(result.digest, digest, t_us, divergence, error)
 
 
-def _run(loaded: LoadedScenario, result: RunResult, out: Path | None,
+def _run(loaded: LoadedScenario, result: RunResult, out: Path,
          on_progress: Progress | None) -> tuple[str, str]:
     """Digest of the run re-executed to the recorded end, and the error that stopped it, if one did."""
     manifest = result.manifest
@@ -74,12 +71,8 @@ def _run(loaded: LoadedScenario, result: RunResult, out: Path | None,
     return simulation.recorder.close("failed" if error else "done", error), error
 
 
-def _factory(out: Path | None, period_us: int) -> RecorderFactory:
-    from cosim.recorder import Keep
-
+def _factory(out: Path, period_us: int) -> RecorderFactory:
     def make(points: PointDatabase, sample_ids: Ids) -> Recorder:
-        keep = Keep.JOURNAL if out is None else Keep.ALL
-        return Recorder(out, points, RunAbout(name="replay"),
-                        RecordOptions(sample_ids=sample_ids, period_us=period_us, keep=keep))
+        return Recorder(out, points, RunAbout(name="replay"), RecordOptions(sample_ids=sample_ids, period_us=period_us))
 
     return make

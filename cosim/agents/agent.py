@@ -42,7 +42,8 @@ class Agent:
         self.on_due: Callable[[Agent], None] | None = None
         self.wake_on_sample = False
         self.deadband = 0.0
-        self._kernel, self._points, self._field = wiring.kernel, wiring.points, wiring.field
+        self._kernel, self._points = wiring.kernel, wiring.points
+        self._receive = wiring.field.receive  # bound once: it is handed to the link with every action
         self._board, self._index, self._down = wiring.board, wiring.index, wiring.down
         self._view: Vector | None = None if wiring.down is None else np.full(len(observed), np.nan)
         self._seen_us = -1
@@ -86,25 +87,22 @@ class Agent:
         action = Action(self._decided_us, values, self.name)
         if self._compute_us:
             self._kernel.at(self._kernel.now_us + self._compute_us, self._depart, action)
+        elif self._down is None:
+            self._receive(action)
         else:
-            self._depart(action)
+            self._down.send(self._size, self._receive, action)
 
     def _depart(self, action: Any) -> None:
         if self._down is None:
-            self._field.arrive(action, self._kernel.now_us)
+            self._receive(action)
         else:
-            self._down.send(self._size, self._arrive, action)
-
-    def _arrive(self, action: Any) -> None:
-        if action.__class__ is Corrupted:
-            return
-        self._field.arrive(action, self._kernel.now_us)
+            self._down.send(self._size, self._receive, action)
 
     # -- hearing ---------------------------------------------------------------------------------------------------
 
-    def see(self, sample: Sample) -> None:
+    def see(self, sample: Sample | Corrupted) -> None:
         """A report has arrived; a damaged one, or an older one than the newest held, is thrown away."""
-        if sample.__class__ is Corrupted or sample.t_us < self._seen_us:
+        if isinstance(sample, Corrupted) or sample.t_us < self._seen_us:
             return
         self._seen_us = sample.t_us
         self._view = sample.values

@@ -14,8 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cosim.commands import NEVER_US, Authority, CommandInbox
+from cosim.arbiter import NEVER_US
+from cosim.channel import Corrupted
+from cosim.commands import Authority, CommandInbox
 from cosim.errors import PluginError
+from cosim.kernel import Kernel
 from cosim.plugins import Policy
 from cosim.points import Ids, PointDatabase, Vector
 from cosim.scenario.schema import LateAction
@@ -62,26 +65,29 @@ class FieldEnd:
     """Turns the actions of one agent into commands."""
 
     def __init__(self, name: str, ids: Ids, authority: Authority, ttl_us: int | None, late: LatePolicy,
-                 inbox: CommandInbox, points: PointDatabase, count_late: Callable[[str], None]) -> None:
+                 inbox: CommandInbox, points: PointDatabase, count_late: Callable[[str], None],
+                 kernel: Kernel) -> None:
         self.name = name
         self._ids = tuple(int(i) for i in ids)
         self._n = len(self._ids)
         self._authority, self._ttl_us, self._late_policy = authority, ttl_us, late
         self._inbox, self._points, self._count_late = inbox, points, count_late
-        self._newest_us = -1
+        self._newest: Action | None = None
         self._arrived_us = 0
 
-    def arrive(self, action: Action, now_us: int) -> None:
-        """An action has come in at `now_us`."""
-        decided_us, values, _ = action
+    def receive(self, action: Action | Corrupted) -> None:
+        """An action has come in; a damaged one is thrown away."""
+        if action.__class__ is Corrupted:
+            return
+        assert isinstance(action, Action)
+        now_us, decided_us = self._kernel.now_us, action.decided_us
         if decided_us < self._newest_us:
             return
         self._newest_us, self._arrived_us = decided_us, now_us
-        deadline_us = self._late_policy.deadline_us
-        if deadline_us is not None and now_us - decided_us > deadline_us:
+        if self._deadline_us is not None and now_us - decided_us > self._deadline_us:
             self._be_late("late", now_us)
         else:
-            self.post(values, now_us)
+            self.post(action.values, now_us)
 
     def watch(self, now_us: int) -> None:
         """Called once a period: has an action come at all?"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -125,7 +126,7 @@ class Droop:
         @model_validator(mode="after")
         def _increasing(self) -> Self:
             x = [point[0] for point in self.curve]
-            if any(b <= a for a, b in zip(x, x[1:], strict=False)):
+            if any(b <= a for a, b in pairwise(x)):
                 raise ValueError(f"`curve` must have strictly increasing abscissae; found {x}")
             return self
 
@@ -133,9 +134,11 @@ class Droop:
         self._x = [point[0] for point in config.curve]
         self._y = [point[1] for point in config.curve]
         self._slope = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in
-                       zip(config.curve, config.curve[1:], strict=False)]
+                       pairwise(config.curve)]
         self._bases, self._shared = list(bases), n_observed == 1
         self._smoothing = config.smoothing
+        #: One point in, one out, no memory: the usual agent, in half the time.
+        self._single = self._bases[0] if len(self._bases) == n_observed == 1 and config.smoothing == 1.0 else None
         self._last = [0.0] * len(self._bases)
 
     @classmethod
@@ -152,6 +155,8 @@ class Droop:
 
     def act(self, observation: Vector, t_us: int) -> list[float]:  # noqa: ARG002  # the Policy interface
         """The curve at each observation; NaN stays NaN (that setpoint is left alone)."""
+        if self._single is not None:
+            return [self._law(observation.item()) * self._single]
         seen = observation.tolist()
         if self._shared:
             seen = seen * len(self._bases)

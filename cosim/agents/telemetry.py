@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 from cosim.channel import Traffic
 from cosim.kernel import Kernel, Phase
@@ -35,39 +38,52 @@ class Seer(Protocol):
         """A report has arrived."""
 
 
+@dataclass(frozen=True, slots=True)
 class Reporter:
-    """Sends the points one agent observes, over one link."""
+    """Reports the points `ids` to one agent over one link."""
 
-    __slots__ = ("_ids", "_link", "_points", "_seer", "_size")
-
-    def __init__(self, ids: Ids, points: PointDatabase, link: Traffic, seer: Seer) -> None:
-        self._ids, self._points, self._link, self._seer = ids, points, link, seer
-        self._size = size_bytes(len(ids))
-
-    def report(self) -> None:
-        """Send the points as last published."""
-        points = self._points
-        self._link.send(self._size, self._seer.see, Sample(points.t_us, points.values[self._ids], self._seer.name))
+    ids: Ids
+    link: Traffic
+    seer: Seer
 
 
 class TelemetryHub:
     """All reporters of a run.  Those of one period share a turn, which runs in REPORT: after PUBLISH."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._turns: dict[tuple[int, int], list[Reporter]] = {}
+    def __init__(self, kernel: Kernel, points: PointDatabase) -> None:
+        self._kernel, self._points = kernel, points
+        self._turns: dict[tuple[int, int], _Turn] = {}
 
     def add(self, reporter: Reporter, period_us: int, offset_us: int) -> None:
         """Report every `period_us` from `offset_us` on."""
         turn = self._turns.get((period_us, offset_us))
         if turn is None:
-            turn = self._turns[period_us, offset_us] = []
+            turn = self._turns[period_us, offset_us] = _Turn(self._points)
             later = self._kernel.at
-            self._kernel.every(period_us, lambda now_us: later(now_us, _report_all, turn, Phase.REPORT),
+            self._kernel.every(period_us, lambda now_us, turn=turn: later(now_us, turn.report, None, Phase.REPORT),
                                offset_us=offset_us)
-        turn.append(reporter)
+        turn.add(reporter)
 
 
-def _report_all(turn: Any) -> None:
-    for reporter in turn:
-        reporter.report()
+class _Turn:
+    """Reporters of one period and offset: one read of the points for all of them."""
+
+    def __init__(self, points: PointDatabase) -> None:
+        self._points = points
+        self._ids: Ids = np.zeros(0, np.int64)
+        self._entries: list[tuple[Any, int, Any, slice, str]] = []
+
+    def add(self, reporter: Reporter) -> None:
+        """One more."""
+        start, n = len(self._ids), len(reporter.ids)
+        self._ids = np.concatenate((self._ids, reporter.ids))
+        self._points.require(reporter.ids)
+        self._entries.append((reporter.link.send, size_bytes(n), reporter.seer.see, slice(start, start + n),
+                              reporter.seer.name))
+
+    def report(self, _: Any) -> None:
+        """Send every agent its points as last published."""
+        t_us, values = self._points.t_us, self._points.take(self._ids)
+        values.flags.writeable = False  # agents get views of it
+        for send, size, see, part, name in self._entries:
+            send(size, see, Sample(t_us, values[part], name))

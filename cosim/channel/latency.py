@@ -228,7 +228,8 @@ def _values_of(row: list[str], file: Path, number: int) -> list[float]:
     if found is None and number == 1 and len(cells) == 1:
         return []  # a heading
     if len(cells) != 1 or found is None or not 0 <= found < np.inf:
-        raise PluginError(f"{file}:{number}: found '{','.join(row):.60}'; expected one delay in milliseconds, zero or more")
+        raise PluginError(f"{file}:{number}: found '{','.join(row):.60}'; expected one delay "
+                          "in milliseconds, zero or more")
     return [found]
 
 

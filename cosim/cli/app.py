@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _perform(args: argparse.Namespace, engine: Engine) -> int:
         where = "this is a bug in Gridloop; run again with --debug for the traceback"
         outcome = _failure(Exit.FAILED, f"internal error: {type(error).__name__}: {error} ({where})", [])
     _show(outcome, as_json=args.json)
-    return outcome.exit
+    return int(outcome.exit)
 
 
 def _failure(code: Exit, message: str, problems: list[dict[str, Any]]) -> Outcome:
@@ -89,7 +90,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _silence_stdout() -> None:
     """Whoever read us has gone (``gridloop list | head``): nothing is left to say, not even at exit."""
-    try:
+    with contextlib.suppress(BrokenPipeError):
         sys.stdout.close()
-    except BrokenPipeError:
-        pass

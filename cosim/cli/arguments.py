@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cosim.cli.engine import Engine
+
+if TYPE_CHECKING:
+    from cosim.scenario import LoadedScenario
 
 
 def add_scenario(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
@@ -19,7 +22,7 @@ def add_scenario(parser: argparse.ArgumentParser, *, is_optional: bool = False) 
                         help="load the Python code that the scenario's `plugins` names")
 
 
-def load(args: argparse.Namespace, engine: Engine) -> Any:
+def load(args: argparse.Namespace, engine: Engine) -> LoadedScenario:
     """The scenario that the arguments name; raises ScenarioError."""
     from cosim.scenario import load_scenario
 

@@ -1,6 +1,6 @@
 """What the commands ask of the rest: one record of functions, so that tests of the command line bring their own.
 
-Imports are inside the functions: ``gridloop --help`` must not wait for pandapower.
+Imports are inside the functions: ``gridloop --help`` must not wait for NumPy and pandapower.
 """
 
 from __future__ import annotations
@@ -8,49 +8,52 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from cosim.plugins import Registry
+if TYPE_CHECKING:
+    from cosim.plugins import Registry
+    from cosim.scenario.loader import LoadedScenario
 
-#: Called between instants with (t_us, end_us); may raise KeyboardInterrupt to stop the run there.
+#: Told of simulation time done and to do, microseconds.
 Progress = Callable[[int, int], None]
 
 
-class RunScenario(Protocol):
-    """Builds and runs: returns the summary (status done, failed or stopped; digest; figures)."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How a run is watched from outside: told of progress, and asked now and then whether to stop."""
 
-    def __call__(self, loaded: Any, out: Path, *, until_s: float | None, resume: bool,
-                 on_progress: Progress) -> Any: ...
-
-
-class CheckReferences(Protocol):
-    """References of a loaded scenario into its network; raises ScenarioError with paths."""
-
-    def __call__(self, loaded: Any) -> None: ...
+    on_progress: Progress
+    should_stop: Callable[[], bool]
 
 
-def _run(loaded: Any, out: Path, *, until_s: float | None, resume: bool, on_progress: Progress) -> Any:
-    from cosim.simulation.session import run_scenario
+def _run(loaded: LoadedScenario, out: Path, until_s: float | None, watch: Watch) -> Any:
+    from cosim.simulation.session import RunOptions, run_scenario
 
-    return run_scenario(loaded, out, until_s=until_s, resume=resume, on_progress=on_progress)
+    return run_scenario(loaded, out, RunOptions(until_s, watch.on_progress, watch.should_stop))
 
 
-def _check(loaded: Any) -> None:
+def _resume(folder: Path, allow_plugins: bool, watch: Watch) -> Any:
+    from cosim.simulation.session import RunOptions, resume_run
+
+    return resume_run(folder, RunOptions(None, watch.on_progress, watch.should_stop), allow_plugins=allow_plugins)
+
+
+def _check(loaded: LoadedScenario) -> None:
     from cosim.simulation.build import build
 
     build(loaded)
 
 
-def _replay(folder: Path, on_progress: Progress) -> Any:
+def _replay(folder: Path, allow_plugins: bool, on_progress: Progress) -> Any:
     from cosim.replay import replay
 
-    return replay(folder, on_progress)
+    return replay(folder, on_progress, allow_plugins=allow_plugins)
 
 
 def _report(folder: Path, out: Path) -> Path:
     from cosim.report import write_report
 
-    return write_report(folder, out)
+    return Path(write_report(folder, out))
 
 
 def _networks() -> list[tuple[str, str]]:
@@ -59,13 +62,24 @@ def _networks() -> list[tuple[str, str]]:
     return known_networks()
 
 
+def _registry() -> Registry:
+    from cosim.plugins import Registry
+
+    return Registry()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The functions behind the commands."""
+    """The functions behind the commands.
 
-    run: RunScenario = _run
-    check: CheckReferences = _check
-    replay: Callable[[Path, Progress], Any] = _replay
+    `run` and `resume` return a summary with status done, failed or stopped; `check` resolves a scenario's references
+    into its network; `replay` returns an outcome with `same`, the two digests and the first divergence.
+    """
+
+    run: Callable[[LoadedScenario, Path, float | None, Watch], Any] = _run
+    resume: Callable[[Path, bool, Watch], Any] = _resume
+    check: Callable[[LoadedScenario], None] = _check
+    replay: Callable[[Path, bool, Progress], Any] = _replay
     report: Callable[[Path, Path], Path] = _report
     networks: Callable[[], list[tuple[str, str]]] = _networks
-    registry: Callable[[], Registry] = Registry
+    registry: Callable[[], Registry] = _registry

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
 
 
-def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
+def execute(args: argparse.Namespace, _engine: Engine) -> Outcome:
     """Write the starter scenario."""
     write_new(args.file, starter(), force=args.force)
     text = f"wrote {args.file}\nnext: gridloop check {args.file} && gridloop run {args.file}"

@@ -14,25 +14,27 @@ _UPDATES = 1_000
 
 
 class Reporter:
-    """Called between instants: shows progress, and raises KeyboardInterrupt there once Ctrl-C was pressed."""
+    """Shows progress, and says once Ctrl-C was pressed that the run should stop at the end of its instant."""
 
     def __init__(self, *, parts: int, show: Any) -> None:
         self._parts, self._show = parts, show
         self._next_us = 0
-        self.is_stopping = False
+        self._is_stopping = False
 
     def __call__(self, t_us: int, end_us: int) -> None:
-        if self.is_stopping:
-            raise KeyboardInterrupt
         if t_us >= self._next_us or t_us >= end_us:
             self._next_us = t_us + max(end_us // self._parts, 1)
             self._show(t_us, end_us)
 
+    def should_stop(self) -> bool:
+        """Whether the run is to stop cleanly now."""
+        return self._is_stopping
+
     def stop(self, _signal: int, _frame: FrameType | None) -> None:
         """The first Ctrl-C waits for the end of the instant; a second one does not."""
-        if self.is_stopping:
+        if self._is_stopping:
             raise KeyboardInterrupt
-        self.is_stopping = True
+        self._is_stopping = True
 
 
 @contextmanager
@@ -64,7 +66,7 @@ def _bar() -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
                TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("running", total=None)

@@ -18,6 +18,8 @@ SUMMARY = "re-run a result from scenario, seed and journal, compare digests, nam
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     parser.add_argument("result", type=Path, metavar="RESULT", help="a result folder")
+    parser.add_argument("--allow-plugins", action="store_true",
+                        help="load the Python code that the scenario's `plugins` names")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 
@@ -25,9 +27,13 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     """Exit 0 when the digests agree, 1 when they do not."""
     require_result(args.result)
     with reporting(quiet=args.quiet or args.json) as reporter:
-        found = plain(engine.replay(args.result, reporter))
-    data: dict[str, Any] = found if isinstance(found, dict) else {"same": bool(found)}
-    if data.get("same"):
-        return Outcome(Exit.DONE, f"same: {data.get('digest', '')}", data)
-    where = data.get("divergence") or "unknown place"
-    return Outcome(Exit.FAILED, f"different: first divergence at {where}", data)
+        found = engine.replay(args.result, args.allow_plugins, reporter)
+    data: dict[str, Any] = {**plain(found), "same": bool(found.same)}
+    if found.same:
+        return Outcome(Exit.DONE, f"same: {found.replayed}", data)
+    lines = [f"different: recorded {found.recorded}", f"           replayed {found.replayed}"]
+    if found.divergence is not None:
+        lines.append(f"first divergence: {found.divergence}")
+    if found.error:
+        lines.append(f"the replay ended with: {found.error}")
+    return Outcome(Exit.FAILED, "\n".join(lines), data)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cosim.cli.arguments import add_scenario, load
-from cosim.cli.engine import Engine
+from cosim.cli.engine import Engine, Watch
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.progress import reporting
+from cosim.cli.report import require_result
 from cosim.cli.result_folder import check_free, next_result, replacing
 from cosim.cli.summary import summary_table
 from cosim.errors import KernelError, ScenarioError
@@ -28,55 +29,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", type=Path, metavar="RESULT",
                         help="go on with a run that was interrupted: re-executed, checked, continued")
     parser.add_argument("--no-record", action="store_true", help="sample no points (events and commands are kept)")
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    parser.add_argument("--quiet", action="store_true", help="no progress, and no summary of a run that is done")
 
 
 def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     """Run to the end, to --until or to Ctrl-C."""
     if args.resume is not None:
-        loaded, out = _resumed(args, engine), args.resume
+        summary, out = _resume(args, engine), args.resume
     else:
-        loaded = _loaded(args, engine)
-        out = args.out if args.out is not None else next_result(loaded.scenario.name)
-        check_free(out, force=args.force)
-    _check_until(args.until, loaded.scenario.duration_s)
-    summary = _run(args, engine, loaded, out)
+        summary, out = _run(args, engine)
     return _outcome({**summary, "result": str(out)}, quiet=args.quiet)
 
 
-def _run(args: argparse.Namespace, engine: Engine, loaded: Any, out: Path) -> dict[str, Any]:
-    is_resumed = args.resume is not None
-    with reporting(quiet=args.quiet or args.json) as reporter:
-        try:
-            if is_resumed:
-                found = engine.run(loaded, out, until_s=args.until, resume=True, on_progress=reporter)
-            else:
-                with replacing(out):
-                    found = engine.run(loaded, out, until_s=args.until, resume=False, on_progress=reporter)
-        except ScenarioError as error:
-            raise loaded.place(error) from None
-    summary = plain(found)
-    return summary if isinstance(summary, dict) else {"status": str(summary)}
-
-
-def _loaded(args: argparse.Namespace, engine: Engine) -> Any:
+def _run(args: argparse.Namespace, engine: Engine) -> tuple[dict[str, Any], Path]:
     if args.scenario is None:
         raise UsageError("name a scenario, or a result to go on with: --resume RESULT")
     if args.no_record:
         args.overrides = [*args.overrides, "record.points=[]"]
-    return load(args, engine)
+    loaded = load(args, engine)
+    _check_until(args.until, loaded.scenario.duration_s)
+    out = args.out if args.out is not None else next_result(loaded.scenario.name)
+    check_free(out, force=args.force)
+    with reporting(quiet=args.quiet or args.json) as reporter, replacing(out):
+        try:
+            found = engine.run(loaded, out, args.until, Watch(reporter, reporter.should_stop))
+        except ScenarioError as error:
+            raise loaded.place(error) from None
+    return dict(plain(found)), out
 
 
-def _resumed(args: argparse.Namespace, engine: Engine) -> Any:
-    """The scenario of the result to go on with; what would make it another run is refused."""
-    from cosim.scenario.recorded import load_recorded
-
-    given = [name for name, value in (("SCENARIO", args.scenario), ("--seed", args.seed), ("--out", args.out),
-                                      ("--set", args.overrides or None), ("--no-record", args.no_record or None))
-             if value is not None]
+def _resume(args: argparse.Namespace, engine: Engine) -> dict[str, Any]:
+    """What would make it another run is refused: a result knows its scenario, seed, changes and end."""
+    require_result(args.resume)
+    given = [name for name, is_given in (
+        ("SCENARIO", args.scenario is not None), ("--seed", args.seed is not None), ("--set", bool(args.overrides)),
+        ("--until", args.until is not None), ("--out", args.out is not None), ("--force", args.force),
+        ("--no-record", args.no_record)) if is_given]
     if given:
         raise UsageError(f"--resume takes everything from the result; leave out {', '.join(given)}")
-    return load_recorded(args.resume, registry=engine.registry(), allow_plugins=args.allow_plugins)
+    with reporting(quiet=args.quiet or args.json) as reporter:
+        return dict(plain(engine.resume(args.resume, args.allow_plugins, Watch(reporter, reporter.should_stop))))
 
 
 def _check_until(until_s: float | None, duration_s: float) -> None:
@@ -89,8 +81,9 @@ def _check_until(until_s: float | None, duration_s: float) -> None:
     except KernelError as error:
         raise UsageError(f"--until: {error}") from None
     if not 0 < until_s <= duration_s:
-        raise UsageError(f"--until: found {until_s:g} s; expected more than 0 and at most duration_s = {duration_s:g} "
-                         f"(a longer run: --set duration_s={max(until_s, 1):g})")
+        longer = f" (a longer run: --set duration_s={until_s:g})" if until_s > 0 else ""
+        raise UsageError(f"--until: found {until_s:g} s; expected more than 0 and at most duration_s = "
+                         f"{duration_s:g} s{longer}")
 
 
 def _outcome(summary: Mapping[str, Any], *, quiet: bool) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any
 
 #: Figures in the order in which a reader wants them: (key, words, unit).
 _ROWS = (("status", "status", ""), ("error", "error", ""), ("sim_s", "simulated", "s"), ("wall_s", "took", "s"),
-         ("steps", "solved scans", ""), ("v_min_pu", "lowest voltage", "pu"), ("v_max_pu", "highest voltage", "pu"),
+         ("solves", "power flows", ""), ("v_min_pu", "lowest voltage", "pu"), ("v_max_pu", "highest voltage", "pu"),
          ("violation_bus_minutes", "voltage violations", "bus-minutes"), ("dead_minutes", "without a solution", "min"),
          ("losses_kwh", "losses", "kWh"), ("import_kwh", "import", "kWh"), ("export_kwh", "export", "kWh"),
          ("unserved_kwh", "not served", "kWh"), ("cost", "cost of energy", ""), ("digest", "digest", ""),

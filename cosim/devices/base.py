@@ -133,8 +133,8 @@ class Group:
 
     def _declare(self, *setpoints: Setpoint) -> None:
         self.setpoints = setpoints
-        self._low = np.array([setpoint.low for setpoint in setpoints]).reshape(-1, self.n)
-        self._high = np.array([setpoint.high for setpoint in setpoints]).reshape(-1, self.n)
+        self._low = np.array([setpoint.low for setpoint in setpoints]).reshape(len(setpoints), self.n)
+        self._high = np.array([setpoint.high for setpoint in setpoints]).reshape(len(setpoints), self.n)
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
         """`dt_us` have passed at the settled power; it is `t_us` now."""

@@ -64,7 +64,7 @@ def _play(check: _Check, group: DeviceGroup, twin: DeviceGroup, site: Site) -> N
 
 def _requests(group: DeviceGroup, rng: np.random.Generator, turn: int) -> Vector:
     """Commands (n_setpoint, n): inside and around the range, whole numbers, NaN and infinities."""
-    low = np.array([setpoint.low for setpoint in group.setpoints]).reshape(-1, len(group.names))
+    low = np.array([setpoint.low for setpoint in group.setpoints]).reshape(len(group.setpoints), len(group.names))
     high = np.array([setpoint.high for setpoint in group.setpoints]).reshape(low.shape)
     low, high = np.maximum(low, -1e6), np.minimum(high, 1e6)
     spread = 0.0 if turn % 3 else 0.5 * (high - low) + 1.0
@@ -108,7 +108,7 @@ class _Check:
         n = len(configs)
         self.that(group.names == tuple(c.name for c in configs), f"names: {group.names}; expected the configs' order")
         place, n_bus = group.placement, len(site.network.bus_names)
-        self.that(place.bus.shape == (n,) and place.gen.shape == (n,), f"placement: expected bus and gen of shape ({n},)")
+        self.that(place.bus.shape == place.gen.shape == (n,), f"placement: expected bus and gen of shape ({n},)")
         self.that(bool(((place.bus >= -1) & (place.bus < n_bus)).all()), f"placement.bus: expected -1..{n_bus - 1}")
         suffixes = [s.suffix for s in group.setpoints] + [m.suffix for m in group.measurements]
         twice = sorted({s for s in suffixes if suffixes.count(s) > 1})
@@ -140,7 +140,8 @@ class _Check:
         self.that(possible.shape == reason.shape == wanted.shape and reason.dtype == np.uint8,
                   f"limit: expected two arrays of shape {wanted.shape}, reasons uint8")
         self.stop()
-        self.that(np.array_equal(np.isnan(possible), np.isnan(wanted)), "limit: NaN must stay NaN, and nothing become NaN")
+        self.that(np.array_equal(np.isnan(possible), np.isnan(wanted)),
+                  "limit: NaN must stay NaN, and nothing become NaN")
         same = (possible == wanted) | np.isnan(wanted)
         self.that(np.array_equal(same, reason == 0), "limit: a reason exactly where the value was changed")
         self.that(np.array_equal(again, possible, equal_nan=True) and not reason_again.any(),
@@ -155,8 +156,8 @@ class _Check:
         n, state = len(group.names), _measured(group)
         inputs = setpoints.copy(), v_pu.copy()
         first, second = group.apply(setpoints, v_pu), group.apply(setpoints, v_pu)
-        self.that(np.array_equal(setpoints, inputs[0], equal_nan=True) and np.array_equal(v_pu, inputs[1], equal_nan=True),
-                  "apply: changed its arguments")
+        unchanged = [np.array_equal(a, b, equal_nan=True) for a, b in zip(inputs, (setpoints, v_pu), strict=True)]
+        self.that(all(unchanged), "apply: changed its arguments")
         self.that(_same(first, second) and np.array_equal(state, _measured(group), equal_nan=True),
                   "apply: not pure; called twice it must give the same and change nothing")
         self.that(first.p_kw.shape == first.q_kvar.shape == (n,), f"apply: expected p_kw and q_kvar of shape ({n},)")

@@ -17,7 +17,7 @@ Points = tuple[tuple[float, float], ...]
 class Curves:
     """n curves, flat outside their points; monotone in floating point too where the points are.
 
-    Evaluated as y0 + Σ slope · clip(x − x_k, 0, width): adding monotone terms keeps the sum monotone under rounding,
+    Evaluated as y0 + Σ slope · clip(x - x_k, 0, width): adding monotone terms keeps the sum monotone under rounding,
     which interpolation by weights does not promise.
     """
 

@@ -1,8 +1,8 @@
 """Dispatchable generators: limits, ramps, minimum up and down times, fuel and cost.
 
-At a bus the device injects p and q; in place of a generator of the network (`element`) it regulates that bus's voltage.
-The ramp is counted from the last SOLVE: p may differ from it by at most ramp times elapsed time.  A unit that starts may
-jump to `p_min_kw`; one that stops falls to zero at once (its breaker opens).
+At a bus the device injects p and q; in place of a generator of the network (`element`) it holds that bus's voltage.
+The ramp is counted from the last SOLVE: p may differ from it by at most ramp times elapsed time.  A unit that starts
+may jump to `p_min_kw`; one that stops falls to zero at once (its breaker opens).
 
 Cost is a P² + b P + c per hour while running, plus the cost of each start.  Fuel in litres per hour is
 F0 · p_max + F1 · P, with the coefficients of HOMER's worked example for a diesel set (0.033, 0.273; homerenergy.com,
@@ -114,6 +114,7 @@ class Generator(Group):
         self.p_kw = np.where(self.on, self._p_default, 0.0)
         self._since_us = np.full(self.n, LONG_AGO_US, np.int64)
         self.e_kwh, self.fuel_l, self.cost, self.starts = np.zeros((4, self.n))
+        self._settled_us: int | None = None
         self._bound(0)
         n, ones = self.n, np.ones(self.n)
         self._declare(
@@ -160,6 +161,7 @@ class Generator(Group):
     def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:
         """Count starts, and remember since when a unit runs or stands."""
         super().settle(setpoints, injection, v_pu, t_us)
+        self._settled_us = t_us
         on = self._on_wanted(setpoints[0])
         changed = on != self.on
         if changed.any():
@@ -183,14 +185,15 @@ class Generator(Group):
         for_us = self.t_us - self._since_us
         return np.where(self.on, for_us < self._min_up_us, for_us < self._min_down_us)
 
-    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002
+    def _elapse(self, dt_us: int, t_us: int) -> None:
         hours, p = dt_us / HOUR_US, self.p_kw
         a, b, c, _ = self._cost
         f0, f1 = self._fuel
         self.e_kwh = self.e_kwh + p * hours
         self.cost = self.cost + ((a * p + b) * p + c * self.on) * hours
         self.fuel_l = self.fuel_l + (f0 * self.on + f1 * p) * hours
-        self._bound(dt_us)
+        # From the last settled power, not the last advance: a SOLVE may end without a solution.
+        self._bound(0 if self._settled_us is None else t_us - self._settled_us)
 
     def _bound(self, dt_us: int) -> None:
         """What a running unit's ramp allows, `dt_us` after the power was last set."""

@@ -54,9 +54,9 @@ class InverterConfig(PlacedConfig):
                                                           "(IEEE 1547-2018 category B: 0.44).")
     priority: Literal["q", "p"] = Field("q", description="Which of active (`p`) and reactive power (`q`) is kept on "
                                                          "the kVA circle.")
-    mode: Mode = Field("none", description="Autonomous function: none (unity power factor), fixed_power_factor, "
-                                           "volt_var, watt_var, volt_watt or volt_var_volt_watt. A q_set_kvar command overrides "
-                                           "its reactive part.")
+    mode: Mode = Field("none", description="Autonomous function: none (unity power factor), "
+                                           "fixed_power_factor, volt_var, watt_var, volt_watt or "
+                                           "volt_var_volt_watt. A q_set_kvar command overrides its reactive part.")
     power_factor: float = Field(1.0, gt=0, le=1, description="Displacement factor held (mode: fixed_power_factor).")
     power_factor_sign: Literal["absorb", "inject"] = Field(
         "absorb", description="Whether reactive power is absorbed or injected (mode: fixed_power_factor).")

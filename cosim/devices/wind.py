@@ -1,8 +1,9 @@
 """Wind turbines: a power curve over the wind speed at hub height, corrected for air density.
 
-P = curve(v (rho/rho0)^(1/3)), rho0 = 1.225 kg/m³ (IEC 61400-12-1:2005, 8.1.1: normalisation of pitch-controlled turbines).
-Without points the curve is the usual cubic one between cut-in and rated speed, P/P_rated = (v³ - v_in³)/(v_r³ - v_in³)
-(e.g. Manwell, McGowan and Rogers, Wind Energy Explained, 2nd ed.), flat to cut-out, zero beyond.
+P = curve(v (rho/rho0)^(1/3)), rho0 = 1.225 kg/m³ (IEC 61400-12-1:2005, 8.1.1: normalisation for
+pitch-controlled turbines).  Without points the curve is the usual cubic one between cut-in and rated speed,
+P/P_rated = (v³ - v_in³)/(v_r³ - v_in³) (e.g. Manwell, McGowan and Rogers, Wind Energy Explained, 2nd ed.), flat to
+cut-out, zero beyond.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a disturbance is, what it may touch, and when it happens.
 
-A disturbance has a `begin` and an `end`; the scheduler here calls them in DRIVE at the scenario's times, writes an event
-row for each, and asks for a SOLVE at that very instant.
+A disturbance has a `begin` and an `end`; the scheduler here calls them in DRIVE at the scenario's times, writes an
+event row for each, and asks for a SOLVE at that very instant.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class DisturbanceConfig(PluginConfig):
     kind: str
     at_s: Seconds | tuple[Seconds, ...] | None = Field(None, description="Time or times at which it begins.")
     random: RandomTimes | None = Field(None, description="Random times instead of `at_s`.")
-    duration_s: Annotated[float, Field(gt=0)] | None = Field(
+    duration_s: Annotated[float, Field(gt=0), AfterValidator(_whole)] | None = Field(
         None, description="How long it lasts (default: to the end of the run).")
 
     @model_validator(mode="after")
@@ -86,7 +86,7 @@ class Stage(Protocol):
         """Commands an output point with interlock authority; None releases it."""
 
     def points(self, patterns: Sequence[str]) -> Ids:
-        """Ids of points; may be called from `begin` on only (points exist after everything is built)."""
+        """Ids of points, by names and patterns."""
 
     def values(self) -> Vector:
         """All published values."""
@@ -131,16 +131,22 @@ class _Scheduled:
     duration_us: int | None
     stage: Stage
     active: bool = False
+    until_us: int = 0
 
     def begin(self, _: Any) -> None:
-        if self.active:
-            return
-        self.active = True
-        self._write("begin", self.disturbance.begin())
+        """Begin, or last longer: times that overlap or touch are one disturbance."""
+        now_us = self.stage.kernel.now_us
         if self.duration_us is not None:
-            self.stage.kernel.at(self.stage.kernel.now_us + self.duration_us, self.end)
+            self.until_us = now_us + self.duration_us
+            self.stage.kernel.at(self.until_us, self.end)
+        if not self.active:
+            self.active = True
+            self._write("begin", self.disturbance.begin())
 
     def end(self, _: Any) -> None:
+        """End, unless it has begun again meanwhile."""
+        if self.stage.kernel.now_us < self.until_us:
+            return
         self.active = False
         self._write("end", self.disturbance.end())
 
@@ -149,10 +155,9 @@ class _Scheduled:
         self.stage.request_solve()
 
 
-def schedule(index: int, config: DisturbanceConfig, disturbance: Disturbance, stage: Stage) -> None:
-    """Put the begin and end times of one disturbance on the calendar."""
+def schedule(name: str, config: DisturbanceConfig, disturbance: Disturbance, stage: Stage) -> None:
+    """Put the begin and end times of one disturbance on the calendar; `name` is its random stream's."""
     duration_us = None if config.duration_s is None else round(config.duration_s * 1e6)
-    name = f"disturbance.{index}"
     entry = _Scheduled(name, config.kind, disturbance, duration_us, stage)
     for t_us in _times(name, config, stage):
         stage.kernel.at(t_us, entry.begin)
@@ -164,7 +169,8 @@ def _times(name: str, config: DisturbanceConfig, stage: Stage) -> list[int]:
         return [whole_us(t_s) for t_s in times]
     assert config.random is not None
     end_us = stage.duration_us if config.random.end_s is None else whole_us(config.random.end_s)
-    t_us, rng, found = whole_us(config.random.start_s), stage.rng(name), []
+    found: list[int] = []
+    t_us, rng = whole_us(config.random.start_s), stage.rng(name)
     while True:
         t_us += max(1, round(rng.exponential(3600e6 / config.random.per_hour)))
         if t_us > end_us:

@@ -23,7 +23,8 @@ class ChannelPartition:
         kind: Literal["partition"] = "partition"
         channel: str = Field(description="Name of the channel.")
         drop_in_flight: bool = Field(False, description="Whether what is under way is lost too.")
-        direction: Literal["both", "up", "down"] = Field("both", description="up: field to agent; down: agent to field.")
+        direction: Literal["both", "up", "down"] = Field(
+            "both", description="up: field to agent; down: agent to field.")
 
     def __init__(self, channel: Channel, direction: str, drop_in_flight: bool) -> None:
         self.subject = f"channel.{channel.name}"

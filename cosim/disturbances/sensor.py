@@ -112,10 +112,14 @@ class PointNoise(_SensorFault):
         kind: Literal["point_noise"] = "point_noise"
         sigma: float = Field(gt=0, description="Standard deviation, in the points' unit.")
 
+    def __init__(self, config: Any, stage: Stage) -> None:
+        super().__init__(config, stage)
+        # One stream for the whole run: a second occurrence must not repeat the noise of the first.
+        self._rng: np.random.Generator = stage.rng(f"noise.{self.subject}")
+
     def fault(self, held: Vector) -> Callable[[Vector, int], Quality]:  # noqa: ARG002  # noise remembers nothing
         """Shake."""
-        rng: np.random.Generator = self._stage.rng(f"noise.{self.subject}")
-        sigma = self._config.sigma
+        rng, sigma = self._rng, self._config.sigma
 
         def noise(values: Vector, _: int) -> Quality:
             values += rng.normal(0.0, sigma, len(values))

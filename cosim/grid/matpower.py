@@ -108,7 +108,7 @@ def _matrix(name: str, key: str, text: str) -> FloatArray:
     if wrong is not None:
         raise GridError(f"{name}.m: mpc.{key}: {wrong!r} is not a number")
     if len({len(row) for row in rows}) > 1:
-        raise GridError(f"{name}.m: mpc.{key}: rows of {sorted({len(row) for row in rows})} columns; expected equal rows")
+        raise GridError(f"{name}.m: mpc.{key}: rows of {sorted({len(r) for r in rows})} columns; expected equal ones")
     return np.array([[float(word) for word in row] for row in rows], dtype=np.float64)
 
 
@@ -131,7 +131,7 @@ def _read_mat(path: Path) -> Case:
     try:
         content = loadmat(path, simplify_cells=True)
     except (ValueError, NotImplementedError, TypeError, OSError) as error:
-        raise GridError(f"{path.name}: not a readable MATLAB file ({error}); expected MATLAB 4 to 7.2 format") from error
+        raise GridError(f"{path.name}: not a readable MATLAB file ({error}); expected format 4 to 7.2") from error
     data = content.get("mpc", content)
     try:
         bus, gen, branch = (np.atleast_2d(np.asarray(data[key], dtype=np.float64)) for key in _NEEDED_COLUMNS)

@@ -21,8 +21,10 @@ from lightsim2grid.lightsim2grid_cpp import AlgorithmType, LSGrid
 from cosim.grid.electrical import Electrical
 from cosim.state import ComplexArray, FloatArray
 
-TOLERANCE_PU = 1e-10
+TOLERANCE_PU = 1e-12
 """Largest mismatch: tight, because a looser one answers a small change with the old voltages and no iteration."""
+ROUNDING = 16.0 * float(np.finfo(np.float64).eps)
+"""Times the largest row sum of the admittance matrix: the mismatch that rounding leaves, which no solver gets below."""
 MAX_ITERATIONS = 30
 PIECES = 3
 SOLVER_BASE_MVA = 2.0**40
@@ -63,7 +65,7 @@ class NewtonSolver:
         grid.deactivate_result_computation()
         grid.change_algorithm(AlgorithmType.NRSing_KLU)  # one reference; the default, SparseLU, takes 5 times as long
         grid.change_algorithm(AlgorithmType.DC_KLU)
-        self._held = held
+        self._tolerance = SOLVER_BASE_MVA * max(TOLERANCE_PU, ROUNDING * _largest_row(model))
         self._count = count
         self._every_piece = np.ones(PIECES * count, dtype=bool)
         self._load_of_kw = -SOLVER_BASE_MVA / (1e3 * base_mva)
@@ -100,12 +102,14 @@ class NewtonSolver:
     def solve(self, start: ComplexArray) -> ComplexArray | None:
         """Node voltages (n_node,) from `start`, or None where Newton's method does not get there."""
         guess = start.copy()  # ac_pf writes into what it is given; its tolerance is in MVA
-        result: ComplexArray = self._grid.ac_pf(guess, MAX_ITERATIONS, TOLERANCE_PU * SOLVER_BASE_MVA)
-        return result if result.shape[0] and isfinite(np.vdot(result, result).real) else None
+        result: ComplexArray = self._grid.ac_pf(guess, MAX_ITERATIONS, self._tolerance)
+        if result.size and isfinite(float(np.vdot(result, result).real)):
+            return np.asarray(result)
+        return None
 
     def dc_start(self, start: ComplexArray) -> ComplexArray | None:
         """The linear (DC) solution with the held magnitudes, as a start for `solve`."""
-        result = self._grid.dc_pf(start.copy(), 1, TOLERANCE_PU * SOLVER_BASE_MVA)
+        result = self._grid.dc_pf(start.copy(), 1, self._tolerance)
         if not result.shape[0] or not np.isfinite(result.view(np.float64)).all():
             return None
         return np.abs(start) * np.exp(1j * np.angle(result))
@@ -117,3 +121,12 @@ class NewtonSolver:
         if last.size != self._count or order.size != last.size:
             return None
         return np.asarray(last[order])
+
+
+def _largest_row(model: Electrical) -> float:
+    """The largest sum of admittance magnitudes at a node."""
+    series = 1.0 / np.hypot(model.r, model.x)
+    ratio = np.abs(model.ratio)
+    rows = np.bincount(model.from_node, series / ratio**2 + series / ratio, model.n_node)
+    rows = rows + np.bincount(model.to_node, series + series / ratio, model.n_node)
+    return float((rows + np.abs(model.node_shunt)).max())

@@ -46,10 +46,13 @@ class Divergence:
 def compare(recorded: RunResult, replayed: RunResult, digits: int | None = None) -> Divergence | None:
     """The first difference in time between two runs, None when there is none.
 
-    Bit for bit (every NaN being the same), or with `digits`: floats agree when they differ by at most
+    Bit for bit, or with `digits`: floats agree when they differ by at most
     ``10**(1 - digits) / 2`` of the larger, or by at most ``10**-digits`` (what remains of sums that cancel).
-    Within one time, commands come before decisions, events and samples.
+    Within one time, commands come before decisions, events and samples.  Runs that sampled other points are not
+    compared further.
     """
+    if recorded.manifest["sampled"] != replayed.manifest["sampled"]:
+        return _other_points(recorded.manifest["sampled"], replayed.manifest["sampled"])
     found = [_compare_rows(table, recorded, replayed, digits) for table in _ROWS]
     found.append(_compare_samples(recorded, replayed, digits))
     differences = [difference for difference in found if difference is not None]
@@ -59,13 +62,15 @@ def compare(recorded: RunResult, replayed: RunResult, digits: int | None = None)
     return min(differences, key=lambda difference: difference.t_us, default=None)
 
 
+def _other_points(recorded: list[str], replayed: list[str]) -> Divergence:
+    odd = sorted(frozenset(recorded).symmetric_difference(replayed))
+    return Divergence("samples", 0, odd[0] if odd else "order of the points", "recorded points", len(recorded),
+                      len(replayed))
+
+
 def _compare_samples(recorded: RunResult, replayed: RunResult, digits: int | None) -> Divergence | None:
     names = recorded.manifest["sampled"]
     t_us, other_us = _times("samples", recorded), _times("samples", replayed)
-    if names != replayed.manifest["sampled"]:
-        odd = sorted(frozenset(names).symmetric_difference(replayed.manifest["sampled"]))
-        return Divergence("samples", int(t_us[0]) if len(t_us) else 0, odd[0] if odd else "points", "recorded points",
-                          len(names), len(replayed.manifest["sampled"]))
     first = _first_time("samples", t_us, other_us)
     rows = min(len(t_us), len(other_us))
     for begin in range(0, len(names), _POINTS_AT_ONCE):
@@ -136,7 +141,8 @@ def _first_difference(ours: pa.ChunkedArray, theirs: pa.ChunkedArray, rows: int,
 
 
 def _unequal_bits(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.bool_]:
-    unequal: NDArray[np.bool_] = (a.view(np.int64) != b.view(np.int64)) & ~(np.isnan(a) & np.isnan(b))
+    # The recorder has made every NaN the same one.
+    unequal: NDArray[np.bool_] = a.view(np.int64) != b.view(np.int64)
     return unequal
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -170,7 +172,7 @@ class ResultFolder:
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest in one step."""
         try:
-            text = json.dumps(manifest, indent=1, allow_nan=True, default=str)
+            text = json.dumps(_plain(manifest), indent=1, allow_nan=False)
             self._replace(self.folder / "manifest.json", text.encode())
         except OSError as error:
             raise self._refused(error, self.last.t_us) from error
@@ -244,6 +246,19 @@ class ResultFolder:
         why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
         return RecordError(f"{self.folder}: {why}; the record on disk reaches {_reach(self.last)} and is readable, "
                            f"what came since (up to t = {t_us / 1e6:.6f} s) is still in memory")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: arrays as lists, numbers that are not finite as null, anything unknown as its text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def _reach(commit: Commit) -> str:

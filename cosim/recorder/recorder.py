@@ -77,7 +77,7 @@ class Recorder:
                stopwatch: Stopwatch | None = None) -> Recorder:
         """Go on with a run that was killed, stopped or failed: feed it the whole run again from its beginning.
 
-        Raises RecordError when the run was done, was another one (seed, scenario or points), is being written by
+        Raises RecordError when the run was done, was another one (seed, points, what is sampled), is being written by
         another process, or lacks parts; and at the first flush whose rows are not those of the folder.
         """
         manifest = read_manifest(folder)

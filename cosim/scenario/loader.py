@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -146,8 +145,3 @@ def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
     if len(ordered) <= MAX_PROBLEMS:
         return tuple(ordered)
     return (*ordered[:MAX_PROBLEMS], Problem(f"… and {len(ordered) - MAX_PROBLEMS:,} more problems"))
-
-
-def data_of(loaded: LoadedScenario) -> Any:
-    """The scenario as plain JSON data with every default filled in (for manifests)."""
-    return loaded.scenario.model_dump(mode="json")

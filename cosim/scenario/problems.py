@@ -19,10 +19,9 @@ from cosim.scenario.yaml_tree import Path, Places
 M = TypeVar("M", bound=BaseModel)
 
 #: Units by the last word of a key: they end every name (house style 2).
-UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "kw": "kW", "kvar": "kvar", "kva": "kVA", "kwh": "kWh",
-         "pu": "per unit",
-         "ka": "kA", "deg": "degrees", "hz": "Hz", "c": "°C", "pct": "%", "bps": "bit/s", "bytes": "bytes",
-         "km": "km", "min": "minutes", "mps": "m/s", "m2": "m²", "kv": "kV"}
+UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "kw": "kW", "kvar": "kvar", "kva": "kVA",
+         "kwh": "kWh", "pu": "per unit", "ka": "kA", "deg": "degrees", "hz": "Hz", "c": "°C", "pct": "%",
+         "bps": "bit/s", "bytes": "bytes", "km": "km", "min": "minutes", "mps": "m/s", "m2": "m²", "kv": "kV"}
 
 _NAME_SAID = "a name of letters, digits, _ and - (at most 64)"
 _ALTERNATIVES = re.compile(r"^\^\(([\w|\-]+)\)\$$")

@@ -147,7 +147,7 @@ def message_peers(view: View) -> Iterator[Finding]:
     for path, agent in view.agents:
         own = text(agent, "name")
         for index, pattern in texts(agent.get("messages"), "to"):
-            others = [name for name in names if name != own]
+            others = [name for name in names if name != own or "{}" in name]
             if not any(_matches(pattern, name) for name in others):
                 yield (f"{path}.messages.to.{index}",
                        f"'{pattern}' matches no other agent{near(pattern, others)}; known: {_listed(others)}")

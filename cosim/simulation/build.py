@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from cosim.channel import Channel, build_channels
-from cosim.commands import CommandInbox
+from cosim.commands import Command, CommandInbox
 from cosim.disturbances.base import schedule
 from cosim.errors import GridError, GridloopError, PluginError, Problem, ScenarioError
 from cosim.grid import Grid, Network, load_network
@@ -65,13 +65,20 @@ def build(loaded: LoadedScenario, options: BuildOptions | None = None) -> Simula
 
 
 class _Builder:
-    """Builds in dependency order; problems of one stage are collected before it gives up."""
+    """Builds in dependency order and collects problems on the way: it gives up once everything has been looked at.
+
+    A device that cannot be built is left out, and what only echoes that (its points do not exist) is not reported.
+    The recorder is made last: a scenario that cannot be built leaves nothing on disk.
+    """
 
     def __init__(self, loaded: LoadedScenario, options: BuildOptions) -> None:
         self.loaded, self.scenario, self.options = loaded, loaded.scenario, options
         self.kernel = Kernel(self.scenario.seed)
         self.duration_us = round(self.scenario.duration_s * 1e6)
         self.step_us = round(self.scenario.step_s * 1e6)
+        self.problems: list[Problem] = []
+        self.missing: list[str] = []
+        """Names of devices that could not be built."""
 
     def build(self) -> Simulation:
         """All stages in order."""
@@ -79,7 +86,7 @@ class _Builder:
         site = RunSite(network, self.kernel, self.loaded.base_dir, start=self.scenario.start,
                        duration_us=self.duration_us, step_us=self.step_us)
         groups, names = self._devices(site)
-        agents = expand_agents(self.scenario.agents, names)
+        agents = self._agents(names)
         channels = self._channels()
         layout = self._layout(network, groups, [item.item for item in agents], channels)
         points = PointDatabase(layout.points)
@@ -101,23 +108,40 @@ class _Builder:
         by_kind: dict[str, list[Expanded[dict[str, Any]]]] = {}
         for entry in entries:
             by_kind.setdefault(str(entry.item.get("kind")), []).append(entry)
-        groups, problems = [], []
+        groups = []
         for kind, members in by_kind.items():
             plugin = self.loaded.registry.get("device", kind)
-            try:
-                groups.append(_group(plugin, members, site))
-            except ScenarioError as error:
-                problems.extend(error.problems)
-        if problems:
-            raise ScenarioError(tuple(problems))
+            group, problems = _group(plugin, members, site)
+            self.problems += problems
+            built = () if group is None else group.names
+            self.missing += [str(entry.item["name"]) for entry in members if entry.item["name"] not in built]
+            if group is not None:
+                groups.append(group)
         return groups, tuple(str(entry.item["name"]) for entry in entries)
+
+    def _agents(self, device_names: Sequence[str]) -> tuple[Expanded[AgentSpec], ...]:
+        try:
+            return expand_agents(self.scenario.agents, device_names)
+        except ScenarioError as error:
+            self.problems += error.problems
+            return ()
 
     def _channels(self) -> dict[str, Channel]:
         raws = [channel.model_dump(exclude_unset=True) for channel in self.scenario.channels]
         try:
             return build_channels(raws, self.kernel, self.loaded.registry, self.loaded.base_dir)
         except PluginError as error:
-            raise _one(str(error), "channels") from None
+            # Whoever uses a channel would only echo this: there is no use in looking further.
+            raise ScenarioError((*self.problems, Problem(str(error), "channels"))) from None
+        except ScenarioError as error:
+            raise ScenarioError((*self.problems, *error.problems)) from None
+
+    def _note(self, problems: Sequence[Problem]) -> None:
+        """Collect problems, but not those that only follow from a device that could not be built."""
+        def echo(text: str) -> bool:
+            return "matches none" in text or any(f"'{name}." in text or f"'{name}'" in text for name in self.missing)
+
+        self.problems += [problem for problem in problems if not (self.missing and echo(problem.message))]
 
     def _layout(self, network: Network, groups: Sequence[DeviceGroup], agents: Sequence[AgentSpec],
                 channels: Mapping[str, Channel]) -> Layout:
@@ -134,23 +158,21 @@ class _Builder:
                    channels: Mapping[str, Channel], layout: Layout, points: PointDatabase) -> Simulation:
         scenario, kernel, network = self.scenario, self.kernel, site.network
         sample_ids = self._sample_ids(points)
-        make = self.options.recorder
-        recorder = make(points, sample_ids) if make is not None else _digest_only(points, self.options.stopwatch)
-        hooks = _Hooks(waits=not self.options.replaying)
-        inbox = CommandInbox(points, kernel, recorder, wake=hooks.on_command
+        hooks = _Hooks(kernel, waits=not self.options.replaying)
+        inbox = CommandInbox(points, kernel, hooks, wake=hooks.on_command
                              if scenario.commands.timing is CommandTiming.ON_ARRIVAL else None)
         outages, sensors, budget = Outages(network.topology), Sensors(), TimeBudget(self.options.stopwatch)
-
-        def event(kind: str, subject: str, detail: str) -> None:
-            recorder.event(kernel.now_us, kind, subject, detail)
-
         stage = RunStage(kernel, self.duration_us, site, points, inbox, channels, outages, sensors,
-                         _device_buses(groups, network), event)
+                         _device_buses(groups, network), hooks.event)
         crew = self._crew(agents, Stagehands(kernel, points, inbox, channels, site, self.loaded.registry, self.step_us,
-                                             event, budget), hooks)
+                                             hooks.event, budget), hooks)
         self._disturbances(stage)
+        if self.problems:
+            raise ScenarioError(tuple(self.problems))
         fleet = Fleet(groups, stage.extra_bus)
         grid = self._grid(network, fleet)
+        recorder = self._recorder(points, sample_ids)
+        hooks.record(recorder)
         publisher = Publisher(points, layout, groups, crew.board, tuple(channels.values()), sensors, inbox)
         limits = (scenario.limits.v_min_pu, scenario.limits.v_max_pu, scenario.limits.loading_max)
         branch_names = [f"line.{name}" for name in network.line_names] + [
@@ -167,6 +189,10 @@ class _Builder:
             log_messages(channels.values(), recorder)
         return simulation
 
+    def _recorder(self, points: PointDatabase, sample_ids: Ids) -> Recorder:
+        make = self.options.recorder
+        return make(points, sample_ids) if make is not None else _digest_only(points, self.options.stopwatch)
+
     def _sample_ids(self, points: PointDatabase) -> Ids:
         found: dict[int, None] = {}
         problems = []
@@ -175,34 +201,35 @@ class _Builder:
                 found.update(dict.fromkeys(points.ids_of([pattern]).tolist()))
             except GridloopError as error:
                 problems.append(Problem(str(error), f"record.points.{i}"))
-        if problems:
-            raise ScenarioError(tuple(problems))
+        self._note(problems)
         return np.array(sorted(found), np.int64)
 
     def _crew(self, agents: Sequence[Expanded[AgentSpec]], hands: Stagehands, hooks: _Hooks) -> Crew:
         known = [entry.item.name for entry in agents]
         for name in self.options.external:
             if name not in known:
-                raise _one(f"agent '{name}' is to be decided outside; the scenario has: {', '.join(known) or 'none'}",
-                           "agents")
+                self.problems.append(Problem(f"agent '{name}' is to be decided outside; the scenario has: "
+                                             f"{', '.join(known) or 'none'}", "agents"))
         crew = Crew([entry.item for entry in agents], hands, self.options.external, hooks.on_due)
-        if crew.problems:
-            raise ScenarioError(tuple(
-                replace(problem, path=f"agents.{agents[index].index}.{problem.path}")
-                for index, problem in crew.problems))
+        self._note([replace(problem, path=f"agents.{agents[index].index}.{problem.path}")
+                    for index, problem in crew.problems])
         return crew
 
     def _disturbances(self, stage: RunStage) -> None:
         problems = []
+        twins: dict[str, int] = {}
         for i, mapping in enumerate(self.scenario.disturbances):
             plugin = self.loaded.registry.get("disturbance", str(mapping.get("kind")))
             try:
                 config = plugin.Config.model_validate(dict(mapping))
-                schedule(i, config, plugin.build(config, stage), stage)
-            except (PluginError, GridloopError) as error:
+                disturbance = plugin.build(config, stage)
+                # Named by what it does, not by its place: another entry before it must not move its random times.
+                name = f"disturbance.{config.kind}.{disturbance.subject}"
+                twins[name] = twin = twins.get(name, -1) + 1
+                schedule(f"{name}.{twin}", config, disturbance, stage)
+            except GridloopError as error:
                 problems.append(Problem(str(error), f"disturbances.{i}{_field_of(mapping, str(error))}"))
-        if problems:
-            raise ScenarioError(tuple(problems))
+        self._note(problems)
 
     def _grid(self, network: Network, fleet: Fleet) -> Grid:
         try:
@@ -213,11 +240,24 @@ class _Builder:
 
 
 class _Hooks:
-    """Calls into the simulation from parts that are made before it."""
+    """Calls into the simulation and the recorder from parts that are made before them."""
 
-    def __init__(self, *, waits: bool) -> None:
+    command: Callable[[Command], None]
+    """The recorder's own method (the inbox calls it for every command: no detour)."""
+
+    def __init__(self, kernel: Kernel, *, waits: bool) -> None:
         self._simulation: Simulation | None = None
-        self._waits = waits
+        self._recorder: Recorder | None = None
+        self._kernel, self._waits = kernel, waits
+
+    def record(self, recorder: Recorder) -> None:
+        """From now on rows go to `recorder`."""
+        self._recorder, self.command = recorder, recorder.command
+
+    def event(self, kind: str, subject: str, detail: str) -> None:
+        """An event row, now."""
+        assert self._recorder is not None
+        self._recorder.event(self._kernel.now_us, kind, subject, detail)
 
     def connect(self, simulation: Simulation) -> None:
         """From now on calls go to `simulation`."""
@@ -261,35 +301,43 @@ def adjusted(network: Network, scenario: Scenario) -> Network:
     return replace(network, loads=loads, sgens=sgens, branches=branches)
 
 
-def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]], site: RunSite) -> DeviceGroup:
-    """The group of one kind.  When it cannot be built, each member is tried alone to find which ones are wrong."""
-    problems = []
-    configs = []
+def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]],
+           site: RunSite) -> tuple[DeviceGroup | None, list[Problem]]:
+    """The group of one kind.  When it cannot be built, each member is tried alone to find which ones are wrong; the
+    group is then of the others (None where there is none)."""
+    problems: list[Problem] = []
+    valid: list[tuple[Expanded[dict[str, Any]], Any]] = []
     for entry in members:
         try:
-            configs.append(plugin.Config.model_validate(entry.item))
+            valid.append((entry, plugin.Config.model_validate(entry.item)))
         except ValidationError as error:
             problems += [Problem(item["msg"], ".".join([f"devices.{entry.index}", *map(str, item["loc"])]))
                          for item in error.errors()]
-    if problems:
-        raise ScenarioError(tuple(problems))
     try:
-        return plugin.build(configs, site)
+        return (plugin.build([config for _, config in valid], site) if valid else None), problems
     except PluginError as error:
-        whole = str(error)
-    for entry, config in zip(members, configs, strict=True):
+        whole = Problem(str(error), f"devices.{valid[0][0].index}{_field_of(valid[0][0].item, str(error))}")
+    sound = []
+    for entry, config in valid:
         try:
             plugin.build([config], site)
+            sound.append(config)
         except PluginError as error:
             problems.append(Problem(str(error), f"devices.{entry.index}{_field_of(entry.item, str(error))}"))
-    raise ScenarioError(tuple(problems) or (Problem(whole, f"devices.{members[0].index}"),))
+    if len(sound) == len(valid):
+        return None, [*problems, whole]
+    try:
+        return (plugin.build(sound, site) if sound else None), problems
+    except PluginError as error:
+        return None, [*problems, replace(whole, message=str(error))]
 
 
 def _field_of(mapping: Mapping[str, Any], message: str) -> str:
     """``.<key>`` of the option whose value the message quotes, so that the error points at its line; else ''."""
     for key, value in mapping.items():
         text = str(value.get("file", "")) if isinstance(value, dict) else str(value)
-        if key not in ("name", "kind") and text and (f"'{text}'" in message or f"'{text.partition('#')[0]}'" in message):
+        quoted = (f"'{text}'", f"'{text}.", f"'{text.partition('#')[0]}'")
+        if key not in ("name", "kind") and text and any(form in message for form in quoted):
             return f".{key}"
     return ""
 

@@ -47,14 +47,14 @@ class Crew:
         self.board = AgentBoard(len(specs))
         self.agents: dict[str, Agent] = {}
         self.problems: list[tuple[int, Problem]] = []
-        self._hands, self._hub = hands, TelemetryHub(hands.kernel)
+        self._hands, self._hub = hands, TelemetryHub(hands.kernel, hands.points)
         self._periods: dict[tuple[int, int], list[Agent]] = {}
         self._specs = {spec.name: spec for spec in specs}
         for index, spec in enumerate(specs):
             try:
                 agent = self._build(index, spec)
-            except _Misplaced as error:
-                self.problems.append((index, Problem(str(error), path=error.field)))
+            except _MisplacedError as error:
+                self.problems += [(index, problem) for problem in error.problems]
                 continue
             except GridloopError as error:
                 self.problems.append((index, Problem(str(error), path="policy")))
@@ -71,33 +71,39 @@ class Crew:
 
     def _build(self, index: int, spec: AgentSpec) -> Agent:
         hands = self._hands
-        observed, actuated = self._ids(spec.observe, "observe"), self._ids(spec.actuate, "actuate")
-        for i, point_id in enumerate(actuated):
-            if not hands.points.points[point_id].kind.writable:
-                raise _Misplaced(f"point '{hands.points.names[point_id]}' cannot be commanded; it is an input",
-                                 f"actuate.{min(i, len(spec.actuate) - 1)}")
+        observed, actuated = self._places(spec)
         policy = self._policy(spec, spec.policy, observed, actuated)
         field = FieldEnd(spec.name, actuated, Authority[spec.authority.upper()],
                          None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
                          self._late(spec, observed, actuated), hands.inbox, hands.points,
-                         self._late_counter(index, spec.name))
+                         self._late_counter(index, spec.name), hands.kernel)
         channel = self._channel(spec)
         wiring = Wiring(hands.kernel, hands.points, field, self.board, index, None if channel is None else channel.down)
         agent = Agent(spec.name, observed, actuated, wiring, round(spec.compute_s * 1e6))
         agent.policy, agent.deadband = policy, spec.deadband
         self.board.direct[index] = channel is None
-        if spec.deadline_s is not None and spec.period_s is not None:
+        if spec.deadline_s is not None and spec.trigger is Trigger.PERIOD:
             self._watch(spec, field)
         return agent
 
-    def _ids(self, patterns: Sequence[str], field: str) -> Ids:
-        found: list[int] = []
-        for i, pattern in enumerate(patterns):
-            try:
-                found.extend(self._hands.points.ids_of([pattern]).tolist())
-            except GridloopError as error:
-                raise _Misplaced(str(error), f"{field}.{i}") from None
-        return np.array(found, np.int64)
+    def _places(self, spec: AgentSpec) -> tuple[Ids, Ids]:
+        """Ids of what is observed and actuated; raises _MisplacedError with every point that will not do."""
+        points, problems = self._hands.points, []
+        found: dict[str, list[int]] = {"observe": [], "actuate": []}
+        for field, patterns in (("observe", spec.observe), ("actuate", spec.actuate)):
+            for i, pattern in enumerate(patterns):
+                try:
+                    ids = points.ids_of([pattern]).tolist()
+                except GridloopError as error:
+                    problems.append(Problem(str(error), f"{field}.{i}"))
+                    continue
+                inputs = [points.names[k] for k in ids if field == "actuate" and not points.points[k].kind.writable]
+                problems += [Problem(f"point '{name}' cannot be commanded; it is an input", f"{field}.{i}")
+                             for name in inputs]
+                found[field] += ids
+        if problems:
+            raise _MisplacedError(tuple(problems))
+        return np.array(found["observe"], np.int64), np.array(found["actuate"], np.int64)
 
     def _policy(self, spec: AgentSpec, options: Mapping[str, Any], observed: Ids, actuated: Ids) -> Policy:
         hands = self._hands
@@ -132,8 +138,8 @@ class Crew:
             return None
         name = str(spec.telemetry.channel)
         if name not in self._hands.channels:
-            raise _Misplaced(f"unknown channel '{name}'; known: {', '.join(self._hands.channels) or 'none'}",
-                             "telemetry.channel")
+            raise _MisplacedError((Problem(f"unknown channel '{name}'; known: {', '.join(self._hands.channels) or 'none'}",
+                                      "telemetry.channel"),))
         return self._hands.channels[name]
 
     # -- starting --------------------------------------------------------------------------------------------------
@@ -150,7 +156,7 @@ class Crew:
         if channel is not None and len(agent.observed):
             period_s = spec.telemetry.period_s or spec.period_s
             period_us = self._hands.step_us if period_s is None else round(period_s * 1e6)
-            self._hub.add(Reporter(agent.observed, self._hands.points, channel.up, agent), period_us,
+            self._hub.add(Reporter(agent.observed, channel.up, agent), period_us,
                           round(spec.telemetry.offset_s * 1e6))
         if spec.trigger is Trigger.PERIOD:
             assert spec.period_s is not None
@@ -212,12 +218,9 @@ class Crew:
         self.agents[message.receiver].hear(message, wake=wake)
 
 
-class _Misplaced(GridloopError):
-    """A problem of one field of an agent."""
+class _MisplacedError(GridloopError):
+    """Fields of an agent that will not do; paths are relative to the agent."""
 
-    def __init__(self, text: str, field: str) -> None:
-        self.field = field
-        super().__init__(text, field)
-
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        super().__init__(problems)

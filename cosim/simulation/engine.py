@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from cosim.agents import Agent
 from cosim.commands import NEVER_US, Command, CommandInbox, CommandStatus
 from cosim.errors import GridloopError
@@ -26,6 +24,7 @@ from cosim.kernel import Kernel, Phase
 from cosim.objective import KpiAccumulator, KpiSummary
 from cosim.points import PointDatabase, Vector
 from cosim.recorder import Recorder
+from cosim.scenario.schema import CommandTiming
 from cosim.shield import CapabilityShield, ShieldDecision
 from cosim.simulation.crew import Crew
 from cosim.simulation.decisions import DecisionLog
@@ -65,6 +64,7 @@ class Simulation:
         self._kpis: KpiAccumulator = parts.kpis
         self._log = DecisionLog(parts.recorder, parts.inbox.point_ids)
         self._step_us = round(parts.scenario.step_s * 1e6)
+        self._on_arrival = parts.scenario.commands.timing is CommandTiming.ON_ARRIVAL
         self._solve_at = self._solved_at = -1
         self._held_since_us = 0
         self._own_us = NEVER_US
@@ -91,16 +91,22 @@ class Simulation:
 
     def advance_to(self, t_us: int) -> None:
         """Process every instant up to and including `t_us`.  Not for a run with agents decided outside."""
+        self._due = []
+        self.inbox.deciding = False
         before = self.budget.switch(Section.CHANNELS)
         arrived = self.kernel.advance_to(t_us)
         self.budget.switch(before)
         if not arrived:
+            self.inbox.deciding = True
             raise GridloopError(f"agents {', '.join(self._due)} wait for a decision at t = {self.now_us / 1e6} s: use "
                                 f"advance_to_decision and commit")
 
     def advance_instant(self) -> int | None:
-        """Process the next instant whole and return its time."""
-        return self.kernel.advance_instant()
+        """Process the next instant whole and return its time.  Not for a run with agents decided outside."""
+        t_us = self.kernel.next_us()
+        if t_us is not None:
+            self.advance_to(t_us)
+        return t_us
 
     def advance_to_decision(self, limit_us: int | None = None) -> tuple[str, ...]:
         """Run to the next instant at which agents decided outside are due, and name them; () at the limit.
@@ -114,16 +120,26 @@ class Simulation:
         return tuple(self._due)
 
     def commit(self, actions: Mapping[str, Sequence[float] | Vector]) -> None:
-        """Actions (n_actuated,) of agents that are due; they are journalled, and travel as the agent's do."""
+        """Actions (n_actuated,) of agents that are due; they are journalled, and travel as the agent's do.
+
+        Raises GridloopError, and takes on nothing, when one is not due or has another number of values.
+        """
         if not self.inbox.deciding:
             raise GridloopError("commit: no decision is due; call advance_to_decision first")
         for name, values in actions.items():
             if name not in self._due:
                 raise GridloopError(f"commit: agent '{name}' is not due; due: {', '.join(self._due) or 'nobody'}")
-            self.inbox.submit_action(self.crew.agents[name].actuated, values, name)
+            expected = len(self.crew.agents[name].actuated)
+            if len(values) != expected:
+                raise GridloopError(f"commit: agent '{name}' at t = {self.now_us / 1e6} s: {len(values)} values; "
+                                    f"expected {expected} (one for each point in `actuate`)")
+        for name, values in actions.items():
+            self.inbox.submit_action(self.crew.agents[name].actuated.tolist(), values, name)
 
     def act(self, command: Command) -> None:
         """An outside action enters: it leaves the agent as its own would."""
+        # In a replay nobody stopped at the decision; DRIVE of this instant is closed all the same.
+        self.kernel.enter_phase(Phase.DECIDE)
         self.crew.agents[command.source].issue(command.values)
 
     def decide_later(self, agent: Agent) -> None:
@@ -205,6 +221,8 @@ class Simulation:
     def _arm_own(self, t_us: int) -> None:
         """Devices' own timers, and commands that expire between scans under on_arrival."""
         own_us = self._fleet.next_us()
+        if self._on_arrival and self.inbox.next_expiry_us < NEVER_US:
+            own_us = min(self.inbox.next_expiry_us, NEVER_US if own_us is None else own_us)
         if own_us is not None and own_us > t_us and own_us != self._own_us:
             self._own_us = own_us
             self.request_solve(own_us)

@@ -76,16 +76,26 @@ def grid_blocks(layout: Layout, network: object) -> None:
 
 
 def device_blocks(layout: Layout, groups: Sequence[DeviceGroup]) -> None:
-    """A block of measurements per group, then one block ``outputs`` of all groups' setpoints (contiguous)."""
+    """A block of measurements per group, every device's voltage, and one block ``outputs`` of all setpoints.
+
+    The outputs are contiguous, so that one vector of commands serves all groups.
+    """
     for i, group in enumerate(groups):
         layout.block(f"measured.{i}", [
             Point(f"{name}.{m.suffix}", m.kind, m.unit, deadband=m.deadband, description=m.description)
             for m in group.measurements for name in group.names])
+    layout.block("device_v_pu", _analog([f"{name}.v_pu" for name, _ in at_bus(groups)], "pu", "Voltage at its bus."))
     layout.block("outputs", [
         Point(f"{name}.{s.suffix}", PointKind.BINARY_OUTPUT if s.binary else PointKind.ANALOG_OUTPUT, s.unit,
               float(low), float(high), description=s.description)
         for group in groups for s in group.setpoints
         for name, low, high in zip(group.names, s.low, s.high, strict=True)])
+
+
+def at_bus(groups: Sequence[DeviceGroup]) -> list[tuple[str, int]]:
+    """Devices that stand at a bus and do not measure its voltage themselves: (name, bus), in group order."""
+    return [(name, int(bus)) for group in groups if all(m.suffix != "v_pu" for m in group.measurements)
+            for name, bus in zip(group.names, group.placement.bus, strict=True) if bus >= 0]
 
 
 def agent_blocks(layout: Layout, agents: Sequence[Agent]) -> None:

@@ -12,7 +12,7 @@ from cosim.commands import CommandInbox
 from cosim.plugins import DeviceGroup
 from cosim.points import PointDatabase, Quality
 from cosim.shield import ShieldDecision
-from cosim.simulation.layout import Layout, measured_shape
+from cosim.simulation.layout import Layout, at_bus, measured_shape
 from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
 from cosim.state import GridState, Topology
@@ -29,6 +29,7 @@ class Publisher:
         self._grid_values = self._values[:layout.blocks["tap"].start]
         self._measured = [(group, self._values[layout.blocks[f"measured.{i}"]].reshape(measured_shape(group)))
                           for i, group in enumerate(groups)]
+        self._device_bus = np.array([bus for _, bus in at_bus(groups)], np.int64)
         self._board, self._sensors, self._inbox = board, sensors, inbox
         self._channels = [(channel, self._values[layout.blocks[f"channel.{channel.name}"]]) for channel in channels]
         self._age, self._late = self._values[layout.blocks["age_s"]], self._values[layout.blocks["late"]]
@@ -44,6 +45,7 @@ class Publisher:
         values[blocks["converged"]] = float(state.converged)
         for name in ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar"):
             values[blocks[name]] = getattr(state, name)
+        values[blocks["device_v_pu"]] = state.v_pu[self._device_bus]
         if trial.dispatch.topology is not self._topology:
             self._topology = trial.dispatch.topology
             for name in ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step"):

@@ -98,12 +98,10 @@ def resume_run(folder: Path, options: RunOptions | None = None, *, allow_plugins
 
 def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, options: RunOptions) -> RunSummary:
     begun_s = options.stopwatch.now_s()
-    end_us = simulation.end_us if options.until_s is None else round(options.until_s * 1e6)
+    end_us = simulation.end_us if options.until_s is None else min(round(options.until_s * 1e6), simulation.end_us)
     status, error = "done", ""
     try:
         status = _advance(simulation, end_us, options)
-    except RecordError as record_error:
-        status, error = "failed", str(record_error)
     except GridloopError as failure:
         status, error = "failed", str(failure)
     wall_s = options.stopwatch.now_s() - begun_s
@@ -111,7 +109,13 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
     timing = {"wall_s": wall_s, **simulation.budget.seconds()}
     summary = {"kpis": kpis, "solves": simulation.solves, "solver": simulation.grid.solver,
                "solver_reason": simulation.grid.solver_reason}
-    digest = simulation.recorder.close(status, error, summary=summary, timing=timing)
+    digest = ""
+    try:
+        # What came after the last publication (a command on its way to the next scan) is part of the run too.
+        simulation.recorder.end_instant(simulation.now_us)
+        digest = simulation.recorder.close(status, error, summary=summary, timing=timing)
+    except RecordError as refusal:
+        status, error = "failed", error or str(refusal)
     return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
                       simulation.now_us / 1e6, wall_s, simulation.solves, kpis, timing)
 

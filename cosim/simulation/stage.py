@@ -37,6 +37,9 @@ class RunStage:
     device_buses: Mapping[str, str]
     record: Callable[[str, str, str], None]
     extra_bus: list[int] = field(default_factory=list)
+    held: dict[int, dict[int, float]] = field(default_factory=dict)
+    """By commanded point: what each disturbance in force asks of it, in the order in which they began."""
+    holders: int = 0
     set_extra: Callable[[int, float, float], None] | None = None
     solve: Callable[[int], None] | None = None
 
@@ -57,16 +60,26 @@ class RunStage:
         return inject
 
     def setpoint(self, name: str) -> Callable[[float | None], None]:
-        """Commands an output point with interlock authority; None releases it."""
+        """Commands an output point with interlock authority; None releases it.
+
+        Where several hold one point, the last begun counts; when it lets go, the one before is in force again.
+        """
         point_id = self._id(name)
         if not self.database.points[point_id].kind.writable:
             raise PluginError(f"point '{name}' cannot be commanded; it is an input")
+        holders = self.held.setdefault(point_id, {})
+        me = self.holders
+        self.holders += 1
 
         def command(value: float | None) -> None:
-            if value is None:
-                self.inbox.post_release((point_id,), "disturbance", Authority.INTERLOCK)
+            holders.pop(me, None)
+            if value is not None:
+                holders[me] = value
+            if holders:
+                latest = next(reversed(holders.values()))
+                self.inbox.post((point_id,), (latest,), "disturbance", Authority.INTERLOCK)
             else:
-                self.inbox.post((point_id,), (value,), "disturbance", Authority.INTERLOCK)
+                self.inbox.post_release((point_id,), "disturbance", Authority.INTERLOCK)
 
         return command
 

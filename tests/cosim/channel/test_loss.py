@@ -64,7 +64,7 @@ def test_gilbert_elliott_soft_states(line):
 
 
 def test_gilbert_elliott_in_time(line):
-    """In time, the rate is bad / (good + bad), and two messages d apart share their state as the chain's memory says."""
+    """In time, the rate is bad / (good + bad), and messages share their state as the chain's memory says."""
     good_s, bad_s, gap_s = 2.0, 0.5, 0.2
     rule = {"kind": "gilbert_elliott", "mean_good_s": good_s, "mean_bad_s": bad_s}
     lost = ~_got(line([rule], seed=5).send_at((np.arange(N) * gap_s * 1e6).astype(int)))

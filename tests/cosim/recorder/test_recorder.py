@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import math
+import resource
 import struct
 import subprocess
 import sys
@@ -158,7 +159,7 @@ class FullDisk:
     def __init__(self, room: int) -> None:
         self.room = room
 
-    def __call__(self, path: Path) -> "FullFile":
+    def __call__(self, path: Path) -> FullFile:
         return FullFile(self, path)
 
 
@@ -168,7 +169,7 @@ class FullFile:
     def __init__(self, disk: FullDisk, path: Path) -> None:
         self._disk, self._file = disk, open_new(path)
 
-    def __enter__(self) -> "FullFile":
+    def __enter__(self) -> FullFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -184,6 +185,15 @@ class FullFile:
         self._file.write(held)
 
 
+def refused_flush(recorder: Recorder) -> str:
+    """Flush; the message when it was refused, else ""."""
+    try:
+        recorder.flush()
+    except RecordError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("room", range(4000, 40000, 2500))
 def test_full_disk_loses_nothing(tmp_path: Path, room: int) -> None:
     """Wherever the disk fills up: a clear error, commits readable, and a later flush has every row."""
@@ -194,15 +204,11 @@ def test_full_disk_loses_nothing(tmp_path: Path, room: int) -> None:
     for i in range(40):
         instant(recorder, i)
         if i % 5 == 4:
-            try:
-                recorder.flush()
-            except RecordError as error:
-                refused += 1
-                assert "the disk is full" in str(error)
-                assert "reaches" in str(error)
-                kept = RunResult.load(folder)
-                assert len(kept.samples()) == 5 * ((i + 1) // 5 - refused)
-                assert not list(folder.glob("*/.*"))
+            refusal = refused_flush(recorder)
+            refused += bool(refusal)
+            assert not refusal or "the disk is full; the record on disk reaches" in refusal
+            assert len(RunResult.load(folder).samples()) == 5 * ((i + 1) // 5 - refused)
+            assert not list(folder.glob("*/.*"))
     disk.room = 10**9
     assert recorder.close("done") == digest_of(40)
     assert len(RunResult.load(folder).samples()) == 40
@@ -255,6 +261,27 @@ def test_a_limit_of_the_system_is_a_clear_error(tmp_path: Path) -> None:
     assert result.status == "failed"
 
 
+def test_a_commit_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
+    """A commit line that the disk takes half of leaves no half line for the next one to be glued to."""
+    recorder = Recorder(tmp_path / "r", database(), ABOUT, NEVER_FLUSH, FakeStopwatch())
+    for i in range(40):
+        instant(recorder, i)
+        recorder.flush()
+    commits = tmp_path / "r" / "commits.jsonl"
+    before = commits.read_bytes()
+    instant(recorder, 40)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+    try:
+        refusal = refused_flush(recorder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "reaches t = 0.039000 s" in refusal
+    assert commits.read_bytes() == before
+    assert recorder.close("done") == digest_of(41)
+    assert len(RunResult.load(tmp_path / "r").samples()) == 41
+
+
 def test_a_folder_with_a_result_is_refused(tmp_path: Path) -> None:
     """A result is never overwritten."""
     Recorder(tmp_path / "r", database(), ABOUT).close("done")
@@ -300,6 +327,19 @@ def test_manifest_tells_the_run(tmp_path: Path) -> None:
                                 "messages": 5}
     assert manifest["points"][0] == {"name": "bus.0.v_pu", "unit": "pu", "kind": "analog_input"}
     assert (tmp_path / "r" / "scenario.yaml").read_text() == "grid: case14\n"
+
+
+def test_manifest_is_json_whatever_a_summary_holds(tmp_path: Path) -> None:
+    """Arrays, NumPy numbers, NaN and infinity become what every JSON reader takes."""
+    recorder = Recorder(tmp_path / "r", database(), ABOUT)
+    recorder.close("done", summary={"a": np.arange(2), "b": np.float64("nan"), "c": (np.int64(3), -math.inf),
+                                    4: Path("x")})
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text(), parse_constant=refuse)
+    assert manifest["summary"] == {"a": [0, 1], "b": None, "c": [3, None], "4": "x"}
 
 
 def test_strange_text_is_recorded(tmp_path: Path) -> None:

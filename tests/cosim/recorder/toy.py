@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pandas  # noqa: F401, ICN001 (pyarrow loads it at the first flush: not while the clock of the test runs)
+
 from cosim.recorder import Recorder, RecordOptions
 from tests.cosim.recorder.fakes import ABOUT, database, instant
 

@@ -1,0 +1,76 @@
+"""Who is in force: one slot per output and authority, and the live slot of the highest authority wins.
+
+Commands arrive a few at a time and every agent sends one a period, so a change is settled slot by slot in plain Python
+(0.3 us each) rather than by reducing the whole table; the table is swept only when a time to live has ended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cosim.points import Vector
+
+#: Expiry of a command without time to live.
+NEVER_US = 2**63 - 1
+NOBODY = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InForce:
+    """What every output slot is asked to be: `values` (n_output,) NaN where nothing is asked; `authority` (n_output,)
+    int8, -1 where nothing is asked.  Never written again once handed out."""
+
+    values: Vector
+    authority: np.ndarray[Any, np.dtype[np.int8]]
+
+
+class Arbiter:
+    """Slots (n_authority, n_output) and what is in force among them."""
+
+    def __init__(self, n_authority: int, n_output: int) -> None:
+        self._values = [[np.nan] * n_output for _ in range(n_authority)]
+        self._expires_us = [[0] * n_output for _ in range(n_authority)]
+        self.winner = [NOBODY] * n_output
+        """Authority in force per slot, as of the last `settle`; -1: nobody."""
+        self._touched: dict[int, None] = {}
+        self.next_expiry_us = NEVER_US
+        """No command in force ends before this."""
+        self.in_force = InForce(np.full(n_output, np.nan), np.full(n_output, NOBODY, np.int8))
+
+    def put(self, slot: int, authority: int, value: float, expires_us: int) -> None:
+        """Take a command into its slot, in the place of the one of equal authority."""
+        self._values[authority][slot] = value
+        self._expires_us[authority][slot] = expires_us
+        self._touched[slot] = None
+        if expires_us < self.next_expiry_us:
+            self.next_expiry_us = expires_us
+
+    def release(self, slot: int, authority: int) -> None:
+        """Empty a slot."""
+        self._expires_us[authority][slot] = 0
+        self._touched[slot] = None
+
+    def settle(self, t_us: int) -> InForce:
+        """What is in force at `t_us`; the same object while nothing changed.  A command ends *at* its expiry."""
+        if t_us >= self.next_expiry_us:
+            self._touched.update(dict.fromkeys(range(len(self.winner))))
+            ends = (t for row in self._expires_us for t in row if t > t_us)
+            self.next_expiry_us = min(ends, default=NEVER_US)
+        if not self._touched:
+            return self.in_force
+        values, authorities = self.in_force.values.copy(), self.in_force.authority.copy()
+        for slot in self._touched:
+            self.winner[slot] = authorities[slot] = winner = self._highest(slot, t_us)
+            values[slot] = self._values[winner][slot] if winner >= 0 else np.nan
+        self._touched.clear()
+        self.in_force = InForce(values, authorities)
+        return self.in_force
+
+    def _highest(self, slot: int, t_us: int) -> int:
+        for authority in range(len(self._values) - 1, NOBODY, -1):
+            if self._expires_us[authority][slot] > t_us:
+                return authority
+        return NOBODY
