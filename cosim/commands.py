@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum
+from math import isnan
+from sys import float_info
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ import numpy as np
 from cosim.arbiter import NEVER_US, Arbiter, InForce
 from cosim.kernel import MICROSECONDS, Kernel, Phase
 from cosim.points import Ids, Point, PointDatabase, PointKind, Vector
+
 
 class Authority(IntEnum):
     """Precedence of who asks; higher wins."""
@@ -96,14 +99,16 @@ class _Output(NamedTuple):
 
     @classmethod
     def of(cls, slot: int, point: Point) -> _Output:
-        return cls(slot, point.low, point.high, point.kind is PointKind.BINARY_OUTPUT)
+        # An unbounded point takes any number, and infinity is none.
+        low, high = max(point.low, -float_info.max), min(point.high, float_info.max)
+        return cls(slot, low, high, point.kind is PointKind.BINARY_OUTPUT)
 
 
 class CommandInbox:
     """Checks, queues and arbitrates requests for output points.
 
     `wake` is called with the time at which a command has entered (the simulation may then ask for a SOLVE).
-    At most `limit` commands wait for a drain; more are refused with QUEUE_FULL.
+    At most `limit` commands wait to enter or for a drain; more are refused with QUEUE_FULL.
     """
 
     def __init__(self, points: PointDatabase, kernel: Kernel, journal: Journal, *,
@@ -115,6 +120,8 @@ class CommandInbox:
         self.on_action: Callable[[Command], None] | None = None
         """Who takes on the actions of agents decided outside."""
         self._queue: list[Command] = []
+        self._coming = 0
+        """Requests accepted at the outside doors that have not entered yet."""
         self._last_us = -1
         self.deciding = False
         """Set by the simulation while it waits at a decision: what is submitted then enters that very instant."""
@@ -139,11 +146,15 @@ class CommandInbox:
     def submit_many(self, ids: Sequence[int], values: Sequence[float] | Vector, source: str,
                     authority: Authority = Authority.OPERATOR, *, ttl_s: float | None = None,
                     at_us: int | None = None) -> CommandStatus:
-        """Ask for several changes in one request (one journal row): all of them or, if any is refused, none."""
+        """Ask for several changes in one request (one journal row): all of them or, if any is refused, none.
+
+        A `ttl_s` that is NaN is NOT_A_NUMBER, one of no microsecond OUT_OF_RANGE; infinite, it never ends.
+        """
         points, wanted = tuple(int(i) for i in ids), tuple(float(v) for v in values)
         t_us = self._entry_us(at_us)
-        status = self.check(points, wanted, authority)
-        expires_us = NEVER_US if ttl_s is None else t_us + round(ttl_s * MICROSECONDS)
+        status, expires_us = self.check(points, wanted, authority), _expiry_us(t_us, ttl_s)
+        if ttl_s is not None and expires_us <= t_us and status is _ACCEPTED:
+            status = CommandStatus.NOT_A_NUMBER if isnan(ttl_s) else CommandStatus.OUT_OF_RANGE
         self._enter_later(Command(t_us, CommandKind.SET, source, authority, points, wanted, expires_us,
                                   status, True))
         return status
@@ -152,7 +163,10 @@ class CommandInbox:
                 at_us: int | None = None) -> CommandStatus:
         """Let go of points at one authority: the next live lower command resumes."""
         points = tuple(int(i) for i in ids)
-        status = CommandStatus.ACCEPTED if all(i in self._outputs for i in points) else CommandStatus.NOT_WRITABLE
+        status = CommandStatus.QUEUE_FULL if self._full() else _ACCEPTED
+        for point_id in points:
+            if status is _ACCEPTED and point_id not in self._outputs:
+                status = self._no_output(point_id)
         self._enter_later(Command(self._entry_us(at_us), CommandKind.RELEASE, source, authority, points, (),
                                   NEVER_US, status, True))
         return status
@@ -189,13 +203,12 @@ class CommandInbox:
 
     def check(self, ids: tuple[int, ...], values: tuple[float, ...], authority: Authority) -> CommandStatus:
         """The answer a request would get now: the first refusal in the order of `ids`, else ACCEPTED."""
-        if len(self._queue) >= self._limit:
+        if self._full():
             return CommandStatus.QUEUE_FULL
         for point_id, value in zip(ids, values, strict=True):
             output = self._outputs.get(point_id)
             if output is None:
-                return (CommandStatus.NOT_WRITABLE if 0 <= point_id < len(self._points)
-                        else CommandStatus.UNKNOWN_POINT)
+                return self._no_output(point_id)
             slot, low, high, binary = output
             if not low <= value <= high or (binary and value not in (0.0, 1.0)):
                 return CommandStatus.OUT_OF_RANGE if value == value else CommandStatus.NOT_A_NUMBER
@@ -240,8 +253,19 @@ class CommandInbox:
         self._last_us = max(first_us, at_us or 0, self._last_us)
         return self._last_us
 
+    def _full(self) -> bool:
+        return len(self._queue) + self._coming >= self._limit
+
+    def _no_output(self, point_id: int) -> CommandStatus:
+        return CommandStatus.NOT_WRITABLE if 0 <= point_id < len(self._points) else CommandStatus.UNKNOWN_POINT
+
     def _enter_later(self, command: Command) -> None:
-        self._kernel.at(command.t_us, self._enter, command, Phase.DECIDE)
+        self._coming += command.status is _ACCEPTED
+        self._kernel.at(command.t_us, self._arrive, command, Phase.DECIDE)
+
+    def _arrive(self, command: Command) -> None:
+        self._coming -= command.status is _ACCEPTED
+        self._enter(command)
 
     def _enter(self, command: Command) -> None:
         self._journal.command(command)
@@ -253,3 +277,10 @@ class CommandInbox:
             self._queue.append(command)
             if self._wake is not None:
                 self._wake(command.t_us)
+
+
+def _expiry_us(t_us: int, ttl_s: float | None) -> int:
+    """When a command of `t_us` ends; `t_us` itself for a time to live that is none (NaN, zero, negative)."""
+    if ttl_s is None or ttl_s * MICROSECONDS >= NEVER_US - t_us:
+        return NEVER_US
+    return t_us + round(ttl_s * MICROSECONDS) if ttl_s > 0 else t_us

@@ -7,6 +7,7 @@ everyone else reads, subscribes or takes a snapshot.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -97,12 +98,14 @@ class PointDatabase:
         self.names = tuple(point.name for point in self.points)
         self.index = {name: i for i, name in enumerate(self.names)}
         if len(self.index) != len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            twice = sorted(name for name, n in Counter(self.names).items() if n > 1)
             raise GridloopError(f"point names must be unique; found twice: {', '.join(twice[:5])}")
         n_point = len(self.points)
         self._values: Vector = np.full(n_point, np.nan)
         self._required = np.zeros(n_point, bool)
-        self._complete: Callable[[], None] | None = None
+        self.requires_changed = True
+        """Set by `require`; whoever publishes clears it."""
+        self._complete: Callable[[Vector], None] | None = None
         self.quality: NDArray[np.uint8] = np.full(n_point, Quality.RESTART, np.uint8)
         self.t_us = -1
         self._subscriptions: list[_Subscription] = []
@@ -138,16 +141,24 @@ class PointDatabase:
         """Current values of all points (n_point,), engineering units; do not write."""
         if self._complete is not None:
             complete, self._complete = self._complete, None
-            complete()
+            complete(self._values)
         return self._values
 
     def require(self, ids: Ids) -> None:
         """These points will be read after every publish (`take`): they are never left to be worked out later."""
-        self._required[ids] = True
+        if len(ids) and not self._required[ids].all():
+            assert self.values is not None  # what was left for later until now is worked out
+            self._required[ids] = True
+            self.requires_changed = True
 
     def required(self, part: slice) -> bool:
         """Whether any point of a block is required."""
         return bool(self._required[part].any())
+
+    @property
+    def published(self) -> Vector:
+        """Like `values`, without what is not required: the recorder's view."""
+        return self._values
 
     def take(self, ids: Ids) -> Vector:
         """Current values of required points, a copy."""
@@ -183,9 +194,14 @@ class PointDatabase:
 
         return leave
 
-    def publish(self, values: Vector, quality: NDArray[np.uint8], t_us: int) -> None:
-        """Replace every value at once, shape (n_point,); then tell subscribers.  `t_us` must not decrease."""
+    def publish(self, values: Vector, quality: NDArray[np.uint8], t_us: int,
+                complete: Callable[[Vector], None] | None = None) -> None:
+        """Replace every value at once, shape (n_point,); then tell subscribers.  `t_us` must not decrease.
+
+        `complete` writes what is not required into the vector it is given, when somebody first asks.
+        """
         assert t_us >= self.t_us, f"published t = {t_us} us after {self.t_us} us"
+        self._complete = complete
         np.copyto(self._values, values)
         np.copyto(self.quality, quality)
         self.t_us = t_us
@@ -194,9 +210,11 @@ class PointDatabase:
             self._tell(entry, t_us)
 
     def _tell(self, entry: _Subscription, t_us: int) -> None:
+        if not entry.live:
+            return
         now, told = self._values[entry.ids], entry.told
         changed = (np.abs(now - told) > entry.deadband) | (np.isnan(now) != np.isnan(told))
-        if entry.live and changed.any():
+        if changed.any():
             told[changed] = now[changed]
             entry.call(entry.ids[changed], t_us)
 

@@ -8,6 +8,7 @@ The arrays are shared, not copied: whoever gets one of these values does not wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +44,7 @@ class Topology:
     Compared by identity on the hot path, so make a new one only when something moves; `same_as` compares values.
     `line_closed` (n_line,), `trafo_closed` (n_trafo,) and `gen_closed` (n_gen,) say what is in service,
     `switch_closed` (n_switch,) what conducts; `tap` (n_trafo,) is the tap position in the network's own counting
-    (NaN where a transformer has none) and `shunt_step` (n_shunt,) the number of steps switched in.
+    and `shunt_step` (n_shunt,) the number of steps switched in.
     """
 
     line_closed: BoolArray
@@ -78,13 +79,13 @@ class Topology:
         return replace(self, shunt_step=_changed_float(self.shunt_step, index, step))
 
     def same_as(self, other: Topology) -> bool:
-        """Whether every position is equal (NaN taps equal each other)."""
+        """Whether every position is equal."""
         return self is other or (
             np.array_equal(self.line_closed, other.line_closed)
             and np.array_equal(self.trafo_closed, other.trafo_closed)
             and np.array_equal(self.gen_closed, other.gen_closed)
             and np.array_equal(self.switch_closed, other.switch_closed)
-            and np.array_equal(self.tap, other.tap, equal_nan=True)
+            and np.array_equal(self.tap, other.tap)
             and np.array_equal(self.shunt_step, other.shunt_step)
         )
 
@@ -134,3 +135,20 @@ class GridState:
     unserved_kw: float = 0.0
     unserved_kvar: float = 0.0
     warm_start: ComplexArray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Totals:
+    """Figures of k converged states: `losses_kw` and `slack_p_kw` (k,), `loading` (k, n_branch) or None without
+    ratings."""
+
+    losses_kw: FloatArray
+    slack_p_kw: FloatArray
+    loading: FloatArray | None
+
+
+def totals(states: Sequence[GridState]) -> Totals:
+    """The figures of several states at once."""
+    loading = np.array([state.loading for state in states])
+    return Totals(np.array([state.losses_kw for state in states]), np.array([state.slack_p_kw for state in states]),
+                  None if np.isnan(loading).all() else loading)

@@ -45,6 +45,8 @@ class Agent:
         self._kernel, self._points = wiring.kernel, wiring.points
         self._receive = wiring.field.receive  # bound once: it is handed to the link with every action
         self._board, self._index, self._down = wiring.board, wiring.index, wiring.down
+        if wiring.down is None:
+            self._points.require(observed)
         self._view: Vector | None = None if wiring.down is None else np.full(len(observed), np.nan)
         self._seen_us = -1
         self._compute_us = compute_us
@@ -78,13 +80,16 @@ class Agent:
 
     def look(self) -> Vector:
         """What it sees now (n_observed,): the points themselves, or the newest report that has arrived."""
-        return self._points.values[self.observed] if self._view is None else self._view
+        return self._points.take(self.observed) if self._view is None else self._view
 
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def issue(self, values: Any) -> None:
         """Send an action decided at the last wake-up on its way."""
-        action = Action(self._decided_us, values, self.name)
+        # Fixed now (the field end needs a tuple anyway): a policy may write its next answer into the same array while
+        # this one travels.
+        action = Action(self._decided_us, tuple(values.tolist() if isinstance(values, np.ndarray) else values),
+                        self.name)
         if self._compute_us:
             self._kernel.at(self._kernel.now_us + self._compute_us, self._depart, action)
         elif self._down is None:

@@ -36,15 +36,14 @@ class AgentBoard:
     """Per-agent counters that are published as points, as arrays (n_agent,)."""
 
     def __init__(self, n_agent: int) -> None:
-        self.seen_us = np.full(n_agent, -1, np.int64)
-        """Sample time of the newest telemetry held; -1: none yet."""
+        self.seen_us = np.full(n_agent, np.nan)
+        """Sample time of the newest telemetry held; NaN: none yet.  (Whole microseconds are exact up to 285 years.)"""
         self.direct = np.zeros(n_agent, bool)
         self.late = np.zeros(n_agent)
 
     def age_s(self, now_us: int) -> Vector:
         """Age of what each agent sees (n_agent,), NaN where nothing has arrived yet."""
-        age = np.where(self.seen_us >= 0, (now_us - self.seen_us) / 1e6, np.nan)
-        return np.where(self.direct, 0.0, age)
+        return np.where(self.direct, 0.0, (now_us - self.seen_us) / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +71,18 @@ class FieldEnd:
         self._n = len(self._ids)
         self._authority, self._ttl_us, self._late_policy = authority, ttl_us, late
         self._inbox, self._points, self._count_late = inbox, points, count_late
+        self._kernel, self._deadline_us = kernel, late.deadline_us
         self._newest: Action | None = None
         self._arrived_us = 0
 
     def receive(self, action: Action | Corrupted) -> None:
-        """An action has come in; a damaged one is thrown away."""
-        if action.__class__ is Corrupted:
+        """An action has come in; a damaged one, a copy and an overtaken one are thrown away."""
+        if isinstance(action, Corrupted):
             return
-        assert isinstance(action, Action)
-        now_us, decided_us = self._kernel.now_us, action.decided_us
-        if decided_us < self._newest_us:
+        now_us, decided_us, newest = self._kernel.now_us, action.decided_us, self._newest
+        if newest is not None and (decided_us < newest.decided_us or newest is action):
             return
-        self._newest_us, self._arrived_us = decided_us, now_us
+        self._newest, self._arrived_us = action, now_us
         if self._deadline_us is not None and now_us - decided_us > self._deadline_us:
             self._be_late("late", now_us)
         else:

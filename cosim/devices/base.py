@@ -115,8 +115,11 @@ class Group:
         return topology
 
     def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:  # noqa: ARG002
-        """Keep what flows until the next SOLVE."""
+        """Keep what flows until the next SOLVE: nothing at a bus that this SOLVE left without voltage."""
         self.p_kw, self.q_kvar, self.v_pu = injection.p_kw, injection.q_kvar, v_pu
+        dead = np.isnan(v_pu)
+        if dead.any():
+            self.p_kw, self.q_kvar = np.where(dead, 0.0, self.p_kw), np.where(dead, 0.0, self.q_kvar)
 
     def measure(self, out: Vector) -> None:
         """Power in the first two rows; kinds with more override it."""

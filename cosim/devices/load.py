@@ -18,7 +18,6 @@ from cosim.devices.base import (
     PlacedConfig,
     column,
     elements,
-    energised,
     filled,
     own_values,
     sampler,
@@ -106,9 +105,9 @@ class Load(Group):
                         np.full(self.n, np.inf))
 
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
-        """The demand at `scale` and voltage, as a negative injection."""
+        """The demand at `scale` and voltage, as a negative injection; without voltage the demand at rated voltage."""
         scale = setpoints[0]
-        factor = energised(np.where(np.isnan(scale), -1.0, -scale), v_pu)
+        factor = np.where(np.isnan(scale), -1.0, -scale)
         p, q = self.p_demand_kw * factor, self.q_demand_kvar * factor
         if self.voltage_dependent:
             v = np.where(np.isnan(v_pu), 1.0, v_pu)

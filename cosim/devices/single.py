@@ -132,7 +132,7 @@ class SingleGroup(Group):
     def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:
         """Tell each device what flows."""
         super().settle(setpoints, injection, v_pu, t_us)
-        rows = zip(self._devices, injection.p_kw.tolist(), injection.q_kvar.tolist(), v_pu.tolist(), strict=True)
+        rows = zip(self._devices, self.p_kw.tolist(), self.q_kvar.tolist(), v_pu.tolist(), strict=True)
         for device, p_kw, q_kvar, v in rows:
             device.p_kw, device.q_kvar, device.v_pu = p_kw, q_kvar, v
 

@@ -86,8 +86,8 @@ def load_network(spec: str | Path, base_dir: str | Path = ".") -> Network:
     if isinstance(spec, str) and _looks_like_simbench(name):
         return _simbench(name)
     near = difflib.get_close_matches(name, TEMPLATES, n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise GridError(f"network {name!r} is not known{hint} Known: {', '.join(TEMPLATES)}; a SimBench code;"
+    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+    raise GridError(f"network {name!r} is not known{hint}; known: {', '.join(TEMPLATES)}; a SimBench code;"
                     f" or a file ending in {', '.join(FILE_KINDS)}")
 
 

@@ -72,10 +72,8 @@ class NewtonFlow:
         branches = network.branches
         count = len(branches.line_names) + len(branches.trafo_names)
         self._from, self._to = branches.from_bus[:count], branches.to_bus[:count]
-        base_kva = network.base_mva * 1e3
-        self._base_kva = base_kva
-        self._per_rating_from = base_kva / branches.rating_from_kva[:count]
-        self._per_rating_to = base_kva / branches.rating_to_kva[:count]
+        self._per_rating_from = 1.0 / branches.rating_from_kva[:count]
+        self._per_rating_to = 1.0 / branches.rating_to_kva[:count]
         self._rated = bool(np.isfinite(self._per_rating_from).any())
         self._fixed_q_kvar = network.gens.q_kvar
         self._no_loading = np.full(count, np.nan)
@@ -172,13 +170,13 @@ class NewtonFlow:
         self, plan: Plan, dispatch: Dispatch, node_v: ComplexArray, injected: tuple[FloatArray, FloatArray]
     ) -> GridState:
         """Everything published of a solved plan."""
-        voltage = np.concatenate((node_v, _GROUND))[plan.model.node]
+        voltage = (np.concatenate((node_v, _GROUND)) if plan.dead_bus.size else node_v)[plan.model.node]
         if plan.several_references:
             voltage = voltage * plan.model.scale
         v_from, v_to = voltage[self._from], voltage[self._to]
         i_from = plan.y_ff * v_from + plan.y_ft * v_to
-        s_from = v_from * i_from.conj() * self._base_kva
-        drawn = voltage * (plan.admittance @ voltage).conj() * self._base_kva
+        s_from = v_from * i_from.conj()
+        drawn = voltage * (plan.admittance @ voltage).conj()
         gen_p, gen_q, slack_p, slack_q = self._generation(plan, dispatch, drawn, injected)
         v_pu, angle = np.abs(voltage), np.arctan2(voltage.imag, voltage.real) * DEGREES
         unserved = (0.0, 0.0)
@@ -263,7 +261,7 @@ class NewtonFlow:
         if last is None or not np.isfinite(last.view(np.float64)).all():
             return "power flow does not converge from the last accepted, the linear or a flat start; it left all bounds"
         voltage = np.append(last, 0.0)[plan.model.node] * plan.model.scale
-        drawn = voltage * (plan.admittance @ voltage).conj() * self._base_kva
+        drawn = voltage * (plan.admittance @ voltage).conj()
         size = plan.model.n_node + 1
         short_p = _summed(plan.model.node, drawn.real - p_kw, size)
         short_p -= _summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)

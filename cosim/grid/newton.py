@@ -7,8 +7,7 @@ are ours.
 
 The solver's vectorised setters take float32 and its double setters one element a call, which for 118 buses costs as
 much as half of the solution. So each node has three loads, and a double is written as the exact sum of three singles
-(24 bits each against 53; Dekker's splitting): one vectorised call, not one bit lost. A test compares with
-the double setters.
+(24 bits each against 53; Dekker's splitting): one vectorised call, not one bit lost.
 """
 
 from __future__ import annotations
@@ -93,7 +92,7 @@ class NewtonSolver:
 
     def set_voltages(self, v_pu: FloatArray) -> None:
         """Set the held magnitudes: the reference, then each `pv_node` (1 + n_pv,)."""
-        if not np.array_equal(v_pu, self._v_set):
+        if v_pu.tobytes() != self._v_set.tobytes():
             for position in np.flatnonzero(v_pu != self._v_set).tolist():
                 self._grid.change_v_gen(position, float(v_pu[position]) + _FAR_PU)  # else below 1e-7 is ignored
                 self._grid.change_v_gen(position, float(v_pu[position]))
@@ -103,16 +102,16 @@ class NewtonSolver:
         """Node voltages (n_node,) from `start`, or None where Newton's method does not get there."""
         guess = start.copy()  # ac_pf writes into what it is given; its tolerance is in MVA
         result: ComplexArray = self._grid.ac_pf(guess, MAX_ITERATIONS, self._tolerance)
-        if result.size and isfinite(float(np.vdot(result, result).real)):
-            return np.asarray(result)
-        return None
+        # A squared length is finite only if every voltage is.
+        return result if result.size and isfinite(float(np.vdot(result, result).real)) else None
 
     def dc_start(self, start: ComplexArray) -> ComplexArray | None:
         """The linear (DC) solution with the held magnitudes, as a start for `solve`."""
         result = self._grid.dc_pf(start.copy(), 1, self._tolerance)
         if not result.shape[0] or not np.isfinite(result.view(np.float64)).all():
             return None
-        return np.abs(start) * np.exp(1j * np.angle(result))
+        rotation: ComplexArray = np.exp(1j * np.angle(result))
+        return np.abs(start) * rotation
 
     def last_iterate(self) -> ComplexArray | None:
         """Where a failed solve stopped (n_node,), or None where nothing is left of it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -45,9 +46,9 @@ class PandapowerTaps:
     """A `TapModel` over a pandapower net: each set of positions is converted once and kept."""
 
     def __init__(self, net: Any) -> None:
-        self._net = net
+        self._source = net
+        self._net: Any = None
         self._known: dict[bytes, PiBranches] = {}
-        self._ppc: Any = None
 
     def at(self, tap: FloatArray) -> PiBranches:
         """The pi-models at these tap positions; GridError where pandapower refuses them."""
@@ -59,20 +60,29 @@ class PandapowerTaps:
         return self._known[key]
 
     def _converted(self, tap: FloatArray) -> PiBranches:
-        net = self._net
-        if not len(net.trafo):
+        if not len(self._source.trafo):
             none, no = np.zeros(0), np.zeros(0, dtype=np.complex128)
             return PiBranches(none, none, no, no, no)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                if self._ppc is None:
-                    to_ppc(net, calculate_voltage_angles=True, init="flat", mode="pf", check_connectivity=False)
-                    self._ppc = net["_ppc"]
+                if self._net is None:
+                    self._net = _all_in_service(self._source)
+                net = self._net
                 table = net.trafo.copy()
                 table["tap_pos"] = tap
-                r, x, g, b, g_more, b_more, ratio, shift = _calc_branch_values_from_trafo_df(net, self._ppc, table)
+                r, x, g, b, g_more, b_more, ratio, shift = _calc_branch_values_from_trafo_df(net, net["_ppc"], table)
         except (KeyError, ValueError, UserWarning, FloatingPointError) as error:
-            raise GridError(f"transformers of {net.name or 'the network'} at taps {tap.tolist()}: {error}") from error
+            name = self._source.name or "the network"
+            raise GridError(f"transformers of {name} at taps {tap.tolist()}: {error}") from error
         at_from, at_to = (g + 1j * b) / 2.0, (g + g_more + 1j * (b + b_more)) / 2.0
         return PiBranches(r, x, at_from, at_to, ratio * np.exp(1j * np.radians(shift)))
+
+
+def _all_in_service(source: Any) -> Any:
+    """A copy with every bus in service and no switch, converted: pandapower's formulas look bus voltages up there."""
+    net = deepcopy(source)
+    net.bus["in_service"] = True
+    net.switch = net.switch.iloc[:0]
+    to_ppc(net, calculate_voltage_angles=True, init="flat", mode="pf", check_connectivity=False)
+    return net

@@ -42,7 +42,10 @@ class Supply:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """A topology ready to be solved. `fixed_q` (n_gen,) says which generators feed in a set reactive power."""
+    """A topology ready to be solved. `fixed_q` (n_gen,) says which generators feed in a set reactive power.
+
+    Admittances are times the base in kVA, so that voltages per unit give kW and kvar.
+    """
 
     topology: Topology
     model: Electrical
@@ -76,16 +79,18 @@ def make_plan(network: Network, topology: Topology, gen_v_pu: FloatArray, pq_gen
     node_bus[0] = held.bus[0]
     slack = np.flatnonzero(held.slack_gen)
     runs = model.gen_live & ~held.slack_gen
+    base_kva = 1e3 * network.base_mva
     fixed_q = model.gen_live & (pq_gen | ~gens.regulates) & ~held.slack_gen
     return Plan(
         topology=topology, model=model, solver=NewtonSolver(model, network.base_mva),
-        admittance=bus_admittance(network, model), supply=_supply(network, model, pq_gen),
+        admittance=base_kva * bus_admittance(network, model), supply=_supply(network, model, pq_gen),
         node_bus=node_bus[: model.n_node], gen_node=model.node[gens.bus], gen_runs=runs.astype(np.float64),
         fixed_q=fixed_q.astype(np.float64), any_fixed_q=bool(fixed_q.any()),
         dead_bus=np.flatnonzero(model.node == model.n_node),
         reference_gen=-1 if network.ext_grids.names else int(slack[0]), reference_v=complex(held.voltage[0]),
         several_references=np.unique(held.bus).size > 1,
-        y_ff=model.y[0], y_ft=model.y[1], y_tf=model.y[2], y_tt=model.y[3],
+        y_ff=base_kva * model.y[0], y_ft=base_kva * model.y[1], y_tf=base_kva * model.y[2],
+        y_tt=base_kva * model.y[3],
     )
 
 

@@ -37,6 +37,7 @@ class Grid:
         self.network = network
         self.injection_bus = _checked_buses(network, injection_bus)
         feed = _feed(network, self.injection_bus, owned_loads, owned_sgens)
+        self._checked = network.topology
         self._flow = _power_flow(network, feed, enforce_q_limits)
         self._dispatch = self.dispatch0()
         self._state = self.trial(self._dispatch)
@@ -65,9 +66,8 @@ class Grid:
 
     def dispatch0(self) -> Dispatch:
         """The initial dispatch: no device injects, generators and switches stand as the network was read."""
-        none = np.zeros(self.injection_bus.size)
-        gens = self.network.gens
-        return Dispatch(none, none, gens.p_kw, gens.v_pu, self.network.topology)
+        count, gens = self.injection_bus.size, self.network.gens
+        return Dispatch(np.zeros(count), np.zeros(count), gens.p_kw.copy(), gens.v_pu.copy(), self.network.topology)
 
     def trial(self, dispatch: Dispatch, start: GridState | None = None) -> GridState:
         """The AC power flow of `dispatch`, without effect on the committed state.
@@ -101,6 +101,9 @@ class Grid:
         if not isfinite(dispatch.p_kw @ dispatch.p_kw + dispatch.q_kvar @ dispatch.q_kvar
                         + dispatch.gen_p_kw @ dispatch.gen_p_kw + dispatch.gen_v_pu @ dispatch.gen_v_pu):
             raise GridError(f"dispatch: {_not_finite(dispatch)} is not finite; expected numbers")
+        if dispatch.topology is not self._checked:
+            _check_topology(self.network.topology, dispatch.topology)
+            self._checked = dispatch.topology
 
     def _what_changed(self, dispatch: Dispatch) -> str:
         """What differs from the last committed dispatch, largest first."""
@@ -117,6 +120,18 @@ class Grid:
         if not changes:
             return "nothing changed since the last committed dispatch"
         return "changed since the last committed dispatch: " + ", ".join(changes)
+
+
+def _check_topology(expected: Topology, found: Topology) -> None:
+    """GridError where positions are missing, too many or not finite."""
+    for name in ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step"):
+        want, have = getattr(expected, name), getattr(found, name)
+        if have.shape != want.shape or have.dtype != want.dtype:
+            raise GridError(f"topology: {name} has shape {have.shape} of {have.dtype}; expected {want.shape}"
+                            f" of {want.dtype}")
+        if not np.isfinite(have).all():
+            first = int((~np.isfinite(have)).argmax())
+            raise GridError(f"topology: {name}[{first}] is not finite; expected a position")
 
 
 def _moved(network: Network, before: Topology, after: Topology) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cosim.points import Vector
-from cosim.state import GridState
+from cosim.state import GridState, totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class KpiSummary:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+#: States gathered before they are worked through: many at a time cost a tenth of one by one.
+_AT_ONCE = 64
+
+
 class KpiAccumulator:
     """Accumulates the figures; `hold` is called with the state that held for `dt_s`."""
 
@@ -56,35 +60,46 @@ class KpiAccumulator:
         self._device_kws = np.zeros(len(device_names))
         self._losses_kws = self._import_kws = self._export_kws = self._unserved_kws = 0.0
         self._dead_s = self._total_s = 0.0
+        self._held: list[tuple[GridState, Vector, float]] = []
 
     def hold(self, state: GridState, p_kw: Vector, dt_s: float) -> None:
-        """`state` and the devices' `p_kw` (n_device,) held for `dt_s` seconds."""
-        self._total_s += dt_s
-        self._device_kws += p_kw * dt_s
-        self._unserved_kws += state.unserved_kw * dt_s
-        if not state.converged:
-            self._dead_s += dt_s
+        """`state` and the devices' `p_kw` (n_device,) held for `dt_s` seconds; both must not change afterwards."""
+        self._held.append((state, p_kw, dt_s))
+        if len(self._held) >= _AT_ONCE:
+            self._work_through()
+
+    def _work_through(self) -> None:
+        if not self._held:
             return
-        v = state.v_pu
+        dt_s = np.array([entry[2] for entry in self._held])
+        self._total_s += float(dt_s.sum())
+        self._device_kws += dt_s @ np.array([entry[1] for entry in self._held])
+        live = [(state, dt) for state, _, dt in self._held if state.converged]
+        self._held = []
+        live_s = np.array([dt for _, dt in live])
+        self._dead_s += float(dt_s.sum() - live_s.sum())
+        if live:
+            self._add([state for state, _ in live], live_s)
+
+    def _add(self, states: Sequence[GridState], dt_s: Vector) -> None:
+        """Converged states (k) that held for dt_s (k,)."""
+        v = np.array([state.v_pu for state in states])
         # NaN (de-energised) compares false: it is counted as unserved, not as undervoltage.
-        under, over, overload = v < self._v_min, v > self._v_max, state.loading > self._loading_max
-        if under.any():
-            self._under_s[under] += dt_s
-        if over.any():
-            self._over_s[over] += dt_s
-        if overload.any():
-            self._overload_s[overload] += dt_s
-        np.fmin(self._lowest, v, out=self._lowest)
-        np.fmax(self._highest, v, out=self._highest)
-        self._losses_kws += state.losses_kw * dt_s
-        slack = state.slack_p_kw
-        if slack >= 0:
-            self._import_kws += slack * dt_s
-        else:
-            self._export_kws -= slack * dt_s
+        self._under_s += dt_s @ (v < self._v_min)
+        self._over_s += dt_s @ (v > self._v_max)
+        np.fmin(self._lowest, np.fmin.reduce(v, axis=0), out=self._lowest)
+        np.fmax(self._highest, np.fmax.reduce(v, axis=0), out=self._highest)
+        flows = totals(states)
+        if flows.loading is not None:
+            self._overload_s += dt_s @ (flows.loading > self._loading_max)
+        self._losses_kws += float(dt_s @ flows.losses_kw)
+        self._import_kws += float(dt_s @ np.maximum(flows.slack_p_kw, 0.0))
+        self._export_kws -= float(dt_s @ np.minimum(flows.slack_p_kw, 0.0))
+        self._unserved_kws += float(dt_s @ np.array([state.unserved_kw for state in states]))
 
     def summary(self) -> KpiSummary:
         """The figures so far."""
+        self._work_through()
         low, high = int(np.argmin(self._lowest)), int(np.argmax(self._highest))
         return KpiSummary(
             duration_s=self._total_s,

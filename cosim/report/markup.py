@@ -78,6 +78,12 @@ def energy(kwh: object) -> str:
     return f"{number(kwh)} kWh"
 
 
+def bus(name: str, *, begins: bool = False) -> str:
+    """``bus 18``; ``Bus_7`` stays as it is."""
+    named = name.lower().startswith("bus")
+    return text(name if named else f"{'Bus' if begins else 'bus'} {name}", 40)
+
+
 def plural(n: int, one: str, many: str = "") -> str:
     """``1 bus``, ``2 buses``."""
     return f"{count(n)} {one if n == 1 else many or f'{one}s'}"

@@ -25,8 +25,8 @@ COLOURS = tuple(f"--c{i}" for i in range(1, 8))
 DASHES = ("solid", "dash", "dot")
 #: Cells of a heat map: what a screen can show.
 HEAT_ROWS, HEAT_COLUMNS = 120, 400
-MAX_TICK, MAX_NAME = 12, 40
-MARGIN = {"l": 78, "r": 14, "t": 34, "b": 46}
+MAX_TICK, MAX_NAME = 13, 40
+MARGIN = {"l": 88, "r": 14, "t": 34, "b": 46}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,11 @@ class Canvas:
 LEGEND = {"orientation": "h", "x": 0, "y": 1.01, "xanchor": "left", "yanchor": "bottom"}
 
 
+def tick(name: str) -> str:
+    """A name that fits beside an axis: its end tells it from its neighbours."""
+    return text(name if len(name) <= MAX_TICK else f"…{name[1 - MAX_TICK:]}")
+
+
 def array(values: ArrayLike, kind: str = "f4") -> dict[str, str]:
     """An array (n,) or (rows, columns) as plotly.js reads it."""
     given = np.ascontiguousarray(values, f"<{kind}")
@@ -92,12 +97,12 @@ def line(x: Vector, y: Vector, name: str, *, color: str = "--c1", dash: str = "s
             "line": {"color": color, "dash": dash, "width": width, **more.pop("line", {})}, "connectgaps": False, **more}
 
 
-def limit(value: float, words: str) -> list[dict[str, Any]]:
-    """A dashed line across the drawing, and its label at the right (a shape and an annotation)."""
-    return [{"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "layer": "above",
-             "line": {"color": "--limit", "width": 1, "dash": "dash"},
-             "label": {"text": words, "textposition": "end", "yanchor": "bottom",
-                       "font": {"size": 11, "color": "--limit"}}}]
+def limit(value: float, words: str) -> dict[str, Any]:
+    """A dashed line across the drawing with its label at the right: one of a figure's shapes."""
+    return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "layer": "above",
+            "line": {"color": "--limit", "width": 1, "dash": "dash"},
+            "label": {"text": words, "textposition": "end", "yanchor": "bottom",
+                      "font": {"size": 11, "color": "--limit"}}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +136,16 @@ def heat(canvas: Canvas, reduced: Reduced, names: Sequence[str], what: str, scal
              "hoverongaps": False, "zsmooth": False, "colorbar": _colorbar(scale),
              "hovertemplate": f"{what} %{{y}}<br>%{{x}}<br>%{{z:{scale.hover}}}<extra></extra>"}
     shown = range(0, len(rows), -(-len(rows) // 24))
-    y = axis(what, type="category", autorange="reversed", tickvals=[text(rows[i]) for i in shown],
-             ticktext=[text(rows[i], MAX_TICK) for i in shown], showgrid=False)
-    figure = canvas.figure([trace], y, banded=False, hovermode="closest", plot_bgcolor="--missing")
+    y = axis("", type="category", autorange="reversed", tickvals=[text(rows[i]) for i in shown],
+             ticktext=[tick(rows[i]) for i in shown], showgrid=False, fixedrange=True)
+    figure = canvas.figure([trace], y, banded=False, hovermode="closest", plot_bgcolor="--missing",
+                           margin={**MARGIN, "t": 62})
     return figure, int((ends - across).max()) + 1
 
 
 def heat_height(n: int) -> int:
     """Pixels that make rows legible without a tower."""
-    return int(np.clip(90 + 11 * min(n, HEAT_ROWS), 170, 520))
+    return int(np.clip(140 + 14 * min(n, HEAT_ROWS), 190, 560))
 
 
 def _colorbar(scale: Scale) -> dict[str, Any]:

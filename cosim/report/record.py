@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cosim.recorder import RunResult
 from cosim.report.plot import Canvas, Span
@@ -50,7 +52,7 @@ class Record:
     @cached_property
     def events(self) -> pa.Table:
         """t_us, kind, subject and detail of every event but late actions, which are counted by agent."""
-        parts = [part.filter(pa.compute.not_equal(part["kind"], "action_late"))
+        parts = [part.filter(pc.not_equal(part["kind"], "action_late"))
                  for part in self.chunks("events", ["t_us", "kind", "subject", "detail"])]
         return pa.concat_tables(parts)
 
@@ -83,6 +85,14 @@ class Record:
             else:
                 patterns.append((re.compile(".+".join(map(re.escape, name.split("{}")))), kind))
         return {name: exact.get(name) or next((k for p, k in patterns if p.fullmatch(name)), "") for name in names}
+
+    @cached_property
+    def interventions(self) -> pd.DataFrame:
+        """Decisions in which something other than what was asked was applied; empty where there are too many."""
+        if self.rows.get("decisions", 0) > MAX_ROWS:
+            return pd.DataFrame()
+        decisions = self.result.decisions()
+        return decisions[decisions["reason"] != "none"]
 
     def chunks(self, table: str, columns: list[str]) -> Iterator[pa.Table]:
         """A table in pieces of about `CHUNK_ROWS` rows, cut by time; at least one piece."""

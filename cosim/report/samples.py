@@ -8,7 +8,7 @@ A result is read in spans of at most `CHUNK_VALUES` values, however many rows an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,10 @@ class Reduced:
         return Reduced(self.begin_s, self.end_s, self.low[:, pick], self.high[:, pick], self.last[:, pick],
                        self.gap[:, pick])
 
+    def scaled(self, factor: float) -> Reduced:
+        """In another unit."""
+        return replace(self, low=self.low * factor, high=self.high * factor, last=self.last * factor)
+
     def coarser(self, rows: int, columns: int) -> tuple[Reduced, Vector]:
         """At most `rows` buckets and `columns` groups of neighbouring series, and where each group begins.
 
@@ -101,6 +105,10 @@ class Samples:
             return []
         return [name for name in self.units if name.startswith(begins) and name.endswith(ends)
                 and len(name) >= len(begins) + len(ends)]
+
+    def present(self, names: Sequence[str]) -> list[str]:
+        """Those of the points that were sampled; none where nothing was."""
+        return [name for name in names if name in self.units] if len(self.t_s) else []
 
     def reduce(self, names: Sequence[str], transform: Transform = lambda values: values) -> Reduced:
         """Values of some points, reduced; `transform` may combine columns row by row first."""

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,9 @@ from cosim.scenario.schema import NAME_PATTERN
 from cosim.scenario.yaml_tree import Path, Places
 
 M = TypeVar("M", bound=BaseModel)
+
+#: Most names that a mistyped one is compared with.
+MAX_COMPARED = 1_000
 
 #: Units by the last word of a key: they end every name (house style 2).
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "kw": "kW", "kvar": "kvar", "kva": "kVA",
@@ -151,7 +155,7 @@ def unknown_key(name: str, accepted: Iterable[str]) -> str:
 
 def near(found: Any, options: Iterable[str]) -> str:
     """``; did you mean 'x'?`` where something close exists, else ''."""
-    close = get_close_matches(str(found)[:100], list(options), 1, 0.6)
+    close = get_close_matches(str(found)[:100], list(islice(options, MAX_COMPARED)), 1, 0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

@@ -12,14 +12,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any
 
 from cosim.errors import Problem
 from cosim.scenario.problems import near
 from cosim.scenario.schema import NAME_PATTERN
 
+#: Most findings taken from one rule.
+MAX_FINDINGS = 1_000
+
 Finding = tuple[str, str]
 Item = tuple[str, dict[str, Any]]
+Names = dict[str, None]
 
 
 class View:
@@ -39,9 +44,9 @@ class View:
             return []
         return [(f"{key}.{i}", value) for i, value in enumerate(values) if isinstance(value, dict)]
 
-    def names(self, items: list[Item]) -> list[str]:
-        """The names of items, templates and duplicates included."""
-        return [name for _, item in items if (name := text(item, "name")) is not None]
+    def names(self, items: list[Item]) -> Names:
+        """The names of items, templates included, in file order (a dict: asking for one is fast)."""
+        return dict.fromkeys(name for _, item in items if (name := text(item, "name")) is not None)
 
 
 def text(item: Any, key: str) -> str | None:
@@ -85,7 +90,8 @@ def judge(view: View) -> Judgement:
     warnings: list[Problem] = []
     for rule in RULES:
         target = warnings if rule.is_warning else errors
-        target.extend(Problem(message, path, rule=rule.id) for path, message in rule.check(view))
+        found = islice(rule.check(view), MAX_FINDINGS)
+        target.extend(Problem(message, path, rule=rule.id) for path, message in found)
     return Judgement(tuple(errors), tuple(warnings))
 
 
@@ -130,7 +136,7 @@ def agent_channels(view: View) -> Iterator[Finding]:
 def channel_hops(view: View) -> Iterator[Finding]:
     """Hops name channels that exist and are links themselves (so no route can contain itself)."""
     known = view.names(view.channels)
-    routes = [name for name, (_, channel) in zip(known, view.channels, strict=False) if channel.get("hops") is not None]
+    routes = view.names([item for item in view.channels if item[1].get("hops") is not None])
     for path, channel in view.channels:
         for index, hop in texts(channel, "hops"):
             if hop == text(channel, "name"):
@@ -147,8 +153,10 @@ def message_peers(view: View) -> Iterator[Finding]:
     for path, agent in view.agents:
         own = text(agent, "name")
         for index, pattern in texts(agent.get("messages"), "to"):
-            others = [name for name in names if name != own or "{}" in name]
-            if not any(_matches(pattern, name) for name in others):
+            if pattern in names and pattern != own:
+                continue
+            if not any(_matches(pattern, name) for name in names if name != own or "{}" in name):
+                others = {name: None for name in names if name != own or "{}" in name}
                 yield (f"{path}.messages.to.{index}",
                        f"'{pattern}' matches no other agent{near(pattern, others)}; known: {_listed(others)}")
 
@@ -238,7 +246,7 @@ def _step_s(view: View) -> float:
     return 1.0 if step_s is None else step_s
 
 
-def _no_channel(name: str, known: list[str]) -> str:
+def _no_channel(name: str, known: Names) -> str:
     return f"no channel '{name}'{near(name, known)}; known: {_listed(known)}"
 
 
@@ -247,8 +255,8 @@ def _matches(pattern: str, name: str) -> bool:
     return fnmatchcase(name.replace("{}", "*"), pattern) or fnmatchcase(pattern, name.replace("{}", "*"))
 
 
-def _listed(names: list[str]) -> str:
-    return (", ".join(names[:20]) + (" …" if len(names) > 20 else "")) or "none"
+def _listed(names: Names) -> str:
+    return (", ".join(islice(names, 20)) + (" …" if len(names) > 20 else "")) or "none"
 
 
 RULES: tuple[Rule, ...] = (

@@ -138,10 +138,8 @@ class _Builder:
 
     def _note(self, problems: Sequence[Problem]) -> None:
         """Collect problems, but not those that only follow from a device that could not be built."""
-        def echo(text: str) -> bool:
-            return "matches none" in text or any(f"'{name}." in text or f"'{name}'" in text for name in self.missing)
-
-        self.problems += [problem for problem in problems if not (self.missing and echo(problem.message))]
+        self.problems += [problem for problem in problems
+                          if not any(_echoes(problem.message, name) for name in self.missing)]
 
     def _layout(self, network: Network, groups: Sequence[DeviceGroup], agents: Sequence[AgentSpec],
                 channels: Mapping[str, Channel]) -> Layout:
@@ -340,6 +338,15 @@ def _field_of(mapping: Mapping[str, Any], message: str) -> str:
         if key not in ("name", "kind") and text and any(form in message for form in quoted):
             return f".{key}"
     return ""
+
+
+def _echoes(message: str, device: str) -> bool:
+    """Whether a message only says that the points of `device` (which could not be built) do not exist."""
+    if f"'{device}." in message or f"'{device}'" in message:
+        return True
+    pattern, _, rest = message.removeprefix("pattern '").partition("'")
+    begin = pattern.partition("*")[0]
+    return rest.startswith(" matches none") and (f"{device}.".startswith(begin) or begin.startswith(f"{device}."))
 
 
 def _one(message: str, path: str) -> ScenarioError:

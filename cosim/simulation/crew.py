@@ -138,8 +138,8 @@ class Crew:
             return None
         name = str(spec.telemetry.channel)
         if name not in self._hands.channels:
-            raise _MisplacedError((Problem(f"unknown channel '{name}'; known: {', '.join(self._hands.channels) or 'none'}",
-                                      "telemetry.channel"),))
+            known = ", ".join(self._hands.channels) or "none"
+            raise _MisplacedError((Problem(f"unknown channel '{name}'; known: {known}", "telemetry.channel"),))
         return self._hands.channels[name]
 
     # -- starting --------------------------------------------------------------------------------------------------

@@ -235,7 +235,7 @@ class Simulation:
         self._publisher.publish(t_us)
         before = self.budget.switch(Section.RECORDER)
         if t_us >= self._next_sample_us:
-            self.recorder.sample(t_us, self.points.values)
+            self.recorder.sample(t_us, self.points.published)
             self._next_sample_us = (t_us // self._sample_us + 1) * self._sample_us
         self.recorder.end_instant(t_us)
         self.budget.switch(before)

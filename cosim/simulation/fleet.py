@@ -101,8 +101,9 @@ class Fleet:
 
     def settle(self, setpoints: Vector, injections: Sequence[Injection], v_pu: Vector, t_us: int) -> None:
         """Tell every group what was applied and solved."""
+        # A new array: what held until now was handed out.
+        self.device_p_kw = np.concatenate([i.p_kw for i in injections]) if injections else self.device_p_kw
         for part, injection in zip(self._parts, injections, strict=True):
-            self.device_p_kw[part.devices] = injection.p_kw
             part.group.settle(setpoints[part.outputs].reshape(part.shape), injection, _voltages(part, v_pu), t_us)
 
     def next_us(self) -> int | None:

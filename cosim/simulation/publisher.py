@@ -1,8 +1,14 @@
-"""PUBLISH: the state of everything into the point vector, through the sensors, into the database."""
+"""PUBLISH: the state of everything into the point vector, through the sensors, into the database.
+
+Blocks that somebody reads after every publish (an agent, the recorder, a subscriber: `PointDatabase.require`) are
+written at once.  The others are written when the database is first asked for them: a run that observes ten voltages
+does not work out two hundred branch flows a second.  Either way a reader finds the values of the last publish.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import isfinite
 
 import numpy as np
 
@@ -10,12 +16,19 @@ from cosim.agents import AgentBoard
 from cosim.channel import Channel
 from cosim.commands import CommandInbox
 from cosim.plugins import DeviceGroup
-from cosim.points import PointDatabase, Quality
+from cosim.points import PointDatabase, Quality, Vector
 from cosim.shield import ShieldDecision
 from cosim.simulation.layout import Layout, at_bus, measured_shape
 from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
-from cosim.state import GridState, Topology
+from cosim.state import GridState
+
+#: Fields of `GridState` and of `Topology` that are a block each, under their own names.
+_STATE_BLOCKS = ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
+_TOPOLOGY_BLOCKS = ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step")
+
+#: Writes one block of a point vector (n_point,).
+_Write = Callable[[Vector], None]
 
 
 class Publisher:
@@ -26,40 +39,29 @@ class Publisher:
         self._points, self._blocks = points, layout.blocks
         self._values = np.full(len(points), np.nan)
         self._quality = np.zeros(len(points), np.uint8)
-        self._grid_values = self._values[:layout.blocks["tap"].start]
-        self._measured = [(group, self._values[layout.blocks[f"measured.{i}"]].reshape(measured_shape(group)))
-                          for i, group in enumerate(groups)]
+        self._writers = self._all_writers(groups)
+        self._now: tuple[_Write, ...] = ()
+        self._later: tuple[_Write, ...] = ()
         self._device_bus = np.array([bus for _, bus in at_bus(groups)], np.int64)
         self._board, self._sensors, self._inbox = board, sensors, inbox
         self._channels = [(channel, self._values[layout.blocks[f"channel.{channel.name}"]]) for channel in channels]
         self._age, self._late = self._values[layout.blocks["age_s"]], self._values[layout.blocks["late"]]
         self._targets = self._values[layout.blocks["targets"]]
-        self._topology: Topology | None = None
+        self._decision: ShieldDecision
+        self._trial: SolvedTrial
         self._was_whole = True
 
     def settled(self, decision: ShieldDecision, trial: SolvedTrial) -> None:
         """What a SOLVE has committed."""
-        state, blocks, values = trial.state, self._blocks, self._values
-        values[blocks["scalars"]] = (state.slack_p_kw, state.slack_q_kvar, state.losses_kw, state.unserved_kw,
-                                     state.iterations)
-        values[blocks["converged"]] = float(state.converged)
-        for name in ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar"):
-            values[blocks[name]] = getattr(state, name)
-        values[blocks["device_v_pu"]] = state.v_pu[self._device_bus]
-        if trial.dispatch.topology is not self._topology:
-            self._topology = trial.dispatch.topology
-            for name in ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step"):
-                values[blocks[name]] = getattr(self._topology, name)
-        values[blocks["outputs"]] = decision.applied
-        reasons = decision.reason[decision.reason != 0]
-        values[blocks["shield_active"]] = float(decision.active)
-        values[blocks["shield"]] = (float(reasons[0]) if reasons.size else 0.0, decision.distance_kva, 0.0)
-        self._mark(state)
+        self._decision, self._trial = decision, trial
 
     def publish(self, t_us: int) -> None:
-        """Measure what changes by itself, let the sensors do their worst, and publish."""
-        for group, block in self._measured:
-            group.measure(block)
+        """Write what is required, let the sensors do their worst, and publish."""
+        if self._points.requires_changed:
+            self._split()
+        values = self._values
+        for write in self._now:
+            write(values)
         for channel, block in self._channels:
             channel.measure(block)
         if self._age.size:
@@ -67,22 +69,92 @@ class Publisher:
             self._late[:] = self._board.late
         if self._targets.size:
             self._targets[:] = self._inbox.in_force.values[-self._targets.size:]
+        self._mark(self._trial.state)
         if not self._sensors.active:
-            self._points.publish(self._values, self._quality, t_us)
+            self._points.publish(values, self._quality, t_us, self._complete if self._later else None)
             return
-        values, quality = self._values.copy(), self._quality.copy()
-        self._sensors.measure(values, quality, t_us)
-        self._points.publish(values, quality, t_us)
+        self._complete(values)
+        seen, quality = values.copy(), self._quality.copy()
+        self._sensors.measure(seen, quality, t_us)
+        self._points.publish(seen, quality, t_us)
+
+    # -- blocks ----------------------------------------------------------------------------------------------------
+
+    def _split(self) -> None:
+        """Into blocks written at every publish, and those written when asked for."""
+        self._points.requires_changed = False
+        required = {name for name in self._writers if self._points.required(self._blocks[name])}
+        self._now = tuple(write for name, write in self._writers.items() if name in required)
+        self._later = tuple(write for name, write in self._writers.items() if name not in required)
+
+    def _complete(self, out: Vector) -> None:
+        for write in self._later:
+            write(out)
+
+    def _all_writers(self, groups: Sequence[DeviceGroup]) -> dict[str, _Write]:
+        """A writer per block, by its name."""
+        writers = {name: self._state_writer(name) for name in _STATE_BLOCKS}
+        writers |= {name: self._topology_writer(name) for name in _TOPOLOGY_BLOCKS}
+        writers |= {f"measured.{i}": self._measure_writer(f"measured.{i}", group) for i, group in enumerate(groups)}
+        return writers | {"scalars": self._write_scalars, "converged": self._write_converged,
+                          "device_v_pu": self._write_device_v, "outputs": self._write_outputs,
+                          "shield_active": self._write_active, "shield": self._write_shield}
+
+    def _state_writer(self, name: str) -> _Write:
+        part = self._blocks[name]
+
+        def write(out: Vector) -> None:
+            out[part] = getattr(self._trial.state, name)
+
+        return write
+
+    def _topology_writer(self, name: str) -> _Write:
+        part = self._blocks[name]
+
+        def write(out: Vector) -> None:
+            out[part] = getattr(self._trial.dispatch.topology, name)
+
+        return write
+
+    def _measure_writer(self, name: str, group: DeviceGroup) -> _Write:
+        part, shape = self._blocks[name], measured_shape(group)
+
+        def write(out: Vector) -> None:
+            group.measure(out[part].reshape(shape))
+
+        return write
+
+    def _write_scalars(self, out: Vector) -> None:
+        state = self._trial.state
+        out[self._blocks["scalars"]] = (state.slack_p_kw, state.slack_q_kvar, state.losses_kw, state.unserved_kw,
+                                        state.iterations)
+
+    def _write_converged(self, out: Vector) -> None:
+        out[self._blocks["converged"]] = self._trial.state.converged
+
+    def _write_device_v(self, out: Vector) -> None:
+        out[self._blocks["device_v_pu"]] = self._trial.state.v_pu[self._device_bus]
+
+    def _write_outputs(self, out: Vector) -> None:
+        out[self._blocks["outputs"]] = self._decision.applied
+
+    def _write_active(self, out: Vector) -> None:
+        out[self._blocks["shield_active"]] = self._decision.active
+
+    def _write_shield(self, out: Vector) -> None:
+        decision = self._decision
+        first = float(decision.reason[decision.reason != 0][0]) if decision.active else 0.0
+        out[self._blocks["shield"]] = (first, decision.distance_kva, 0.0)
 
     def _mark(self, state: GridState) -> None:
         """Quality follows the values: what the grid could not give is INVALID.  Skipped while all is well."""
-        whole = state.converged and not np.isnan(state.v_pu).any()
+        whole = state.converged and isfinite(float(state.v_pu.sum()))  # a de-energised bus is NaN, and so is the sum
         if whole and self._was_whole:
             return
         self._was_whole = whole
         quality = self._quality
         for name in ("v_pu", "angle_deg"):
-            part = self._blocks[name]
-            quality[part] = np.where(np.isnan(self._values[part]), Quality.INVALID, Quality.GOOD)
+            quality[self._blocks[name]] = np.where(np.isnan(state.v_pu), Quality.INVALID, Quality.GOOD)
+        quality[self._blocks["device_v_pu"]] = quality[self._blocks["v_pu"]][self._device_bus]
         for name in ("scalars", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar"):
             quality[self._blocks[name]] = Quality.GOOD if state.converged else Quality.INVALID

@@ -37,7 +37,9 @@ class Settled:
 def settle(g: Callable[[Vector], Vector], x: Vector) -> Settled:
     """Iterate from `x` (n,) in per unit; `g` must be finite where `x` is.  Never raises for not settling.
 
-    A g that turns non-finite (a power flow that does not converge) ends the iteration at once with residual inf.
+    Where g is not finite (a power flow that does not converge) at the start, that is the answer, with residual inf;
+    later on it means a step too far: the iteration goes half the way back to the best point, so that a grid with a
+    solution is never called dead for a trial of ours.
     """
     steps: list[Vector] = []
     images: list[Vector] = []
@@ -46,7 +48,10 @@ def settle(g: Callable[[Vector], Vector], x: Vector) -> Settled:
     for iteration in range(1, MOST + 1):
         image = g(x)
         if not np.isfinite(image).all():
-            return Settled(x, np.inf, iteration)
+            if best.iterations == 0:
+                return Settled(x, np.inf, iteration)
+            steps, images, x = [], [], 0.5 * (x + best.x)
+            continue
         error = image - x
         residual = float(np.abs(error).max(initial=0.0))
         if residual > best.residual:
@@ -57,7 +62,7 @@ def settle(g: Callable[[Vector], Vector], x: Vector) -> Settled:
             return Settled(best.x, best.residual, iteration)
         steps, images = [*steps, error][-DEPTH:], [*images, image][-DEPTH:]
         x = _accelerated(steps, images, damping)
-    return best
+    return Settled(best.x, best.residual, MOST)
 
 
 def _accelerated(errors: list[Vector], images: list[Vector], damping: float) -> Vector:

@@ -1,4 +1,4 @@
-"""Trying setpoints: devices' laws and the power flow, iterated until they agree, without effect on what is committed."""
+"""Trying setpoints: devices' laws and power flow, iterated until they agree, without effect on what is committed."""
 
 from __future__ import annotations
 
@@ -59,35 +59,37 @@ class Trials:
 
     def _state(self, dispatch: Dispatch) -> GridState:
         """The power flow; the committed one again when nothing changed, to the bit."""
-        last = self._grid.dispatch
-        if (dispatch.topology is last.topology and np.array_equal(dispatch.p_kw, last.p_kw)
-                and np.array_equal(dispatch.q_kvar, last.q_kvar) and np.array_equal(dispatch.gen_p_kw, last.gen_p_kw)
-                and np.array_equal(dispatch.gen_v_pu, last.gen_v_pu) and self._grid.state.converged):
+        if self._grid.state.converged and _same(dispatch, self._grid.dispatch):
             return self._grid.state
         return self._grid.trial(dispatch)
 
     def _settled(self, setpoints: Vector, base: Dispatch, apply: Apply, first: SolvedTrial) -> SolvedTrial:
         """Fixed point of injections <-> voltages, in per unit of the network's base."""
         n = len(first.dispatch.p_kw)
-        latest = first
-        pending: GridState | None = first.state
+        x0 = np.concatenate((first.dispatch.p_kw, first.dispatch.q_kvar)) / self._s_base_kva
+        tried: list[tuple[Vector, SolvedTrial]] = []
 
         def respond(x: Vector) -> Vector:
-            nonlocal latest, pending
-            state = pending
-            if state is None:
-                candidate = replace(first.dispatch, p_kw=x[:n] * self._s_base_kva, q_kvar=x[n:] * self._s_base_kva)
+            candidate, state = first.dispatch, first.state
+            if x is not x0:
+                candidate = replace(candidate, p_kw=x[:n] * self._s_base_kva, q_kvar=x[n:] * self._s_base_kva)
                 state = self._state(candidate)
-            else:
-                candidate = first.dispatch
-            pending = None
             if not state.converged:
-                latest = replace(first, state=state, dispatch=candidate)
+                tried.append((x, replace(first, state=state, dispatch=candidate)))
                 return np.full(2 * n, np.nan)
             dispatch, injections = apply(setpoints, state.v_pu, base)
-            latest = SolvedTrial(candidate, state, injections, first.positions)
+            tried.append((x, SolvedTrial(candidate, state, injections, first.positions)))
             return np.concatenate((dispatch.p_kw, dispatch.q_kvar)) / self._s_base_kva
 
-        x0 = np.concatenate((first.dispatch.p_kw, first.dispatch.q_kvar)) / self._s_base_kva
         found = settle(respond, x0)
-        return replace(latest, residual=found.residual, iterations=found.iterations)
+        # Where it did not settle, the best point is not the last one tried: residual and state must belong together.
+        trial = next(trial for x, trial in reversed(tried) if x is found.x)
+        return replace(trial, residual=found.residual, iterations=found.iterations)
+
+
+def _same(one: Dispatch, other: Dispatch) -> bool:
+    """Whether two dispatches are equal to the bit (as bytes: a tenth of the cost of comparing as numbers)."""
+    return one.topology is other.topology and all(
+        a is b or a.tobytes() == b.tobytes()
+        for a, b in ((one.q_kvar, other.q_kvar), (one.p_kw, other.p_kw), (one.gen_p_kw, other.gen_p_kw),
+                     (one.gen_v_pu, other.gen_v_pu)))

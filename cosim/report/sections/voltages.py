@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from cosim.points import Vector
-from cosim.report.markup import Chart, Section, count, note, number, plural, pu, text
-from cosim.report.plot import Scale, array, axis, heat, heat_height, limit, line
+from cosim.report.markup import Chart, Section, bus, count, note, number, plural, pu, text
+from cosim.report.plot import LEGEND, MARGIN, Scale, array, axis, heat, heat_height, limit, line, tick
 from cosim.report.record import Record
 from cosim.report.samples import Reduced
 
@@ -50,7 +50,7 @@ def finding(record: Record, low: float, high: float) -> str:
 
 def _envelope(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     canvas, low, high = record.canvas, reduced.low, reduced.high
-    x, y = canvas.axis.at(reduced.begin_s), axis("Voltage (pu)", hoverformat=".4f", tickformat=".3~f")
+    x, y = canvas.axis.at(reduced.begin_s), axis("Voltage (pu)", hoverformat=".4f", tickformat=".3f")
     lines = []
     if len(names) == 1:
         lines.append(canvas.line(reduced, 0, names[0], hovertemplate="%{y:.4f} pu"))
@@ -59,9 +59,9 @@ def _envelope(record: Record, reduced: Reduced, names: list[str]) -> Chart:
         lines += _percentiles(x, reduced.last) if len(names) >= 8 else []
         for name, values, which, dash in (("highest", np.fmax.reduce(high, axis=1), _argmax(high), "solid"),
                                           ("lowest", np.fmin.reduce(low, axis=1), _argmax(-low), "solid")):
-            lines.append(line(x, values, name, **edge, dash=dash, text=[text(names[i], 40) for i in which],
-                              hovertemplate="%{y:.4f} pu at bus %{text}"))
-    shapes = limit(record.v_max_pu, "v_max") + limit(record.v_min_pu, "v_min")
+            lines.append(line(x, values, name, **edge, dash=dash, text=[bus(names[i]) for i in which],
+                              hovertemplate="%{y:.4f} pu at %{text}"))
+    shapes = [limit(edge, f"limit {number(edge)}") for edge in (record.v_max_pu, record.v_min_pu)]
     figure = canvas.figure(lines, y, shapes=shapes)
     caption = (f"Lowest and highest of {plural(len(names), 'bus', 'buses')}" + (
         ", the range that holds 90 % of them, and the median" if len(names) >= 8 else "")
@@ -101,25 +101,19 @@ def _map(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     reach = max(float(np.nanmax(np.abs(reduced.high - centre))), float(np.nanmax(np.abs(reduced.low - centre))),
                 1.2 * (high - centre))
     inside = (high - centre) / reach / 2
-    colours = ((0.0, "--under-far"), (0.5 - inside, "--under"), (0.5 - inside * 0.98, "--under-near"),
-               (0.5, "--neutral"), (0.5 + inside * 0.98, "--over-near"), (0.5 + inside, "--over"),
+    colours = ((0.0, "--under-far"), (0.5 - inside * 1.001, "--under"), (0.5 - inside, "--under-near"),
+               (0.5, "--neutral"), (0.5 + inside, "--over-near"), (0.5 + inside * 1.001, "--over"),
                (1.0, "--over-far"))
-    scale = Scale("Voltage (pu)", centre - reach, centre + reach, centre, colours, ".4f", ".2f")
+    scale = Scale("Voltage by bus (pu)", centre - reach, centre + reach, centre, colours, ".4f", ".2f")
     figure, shared = heat(record.canvas, reduced, names, "Bus", scale)
     dead = np.flatnonzero(reduced.gap.any(axis=0))
-    said = [f"{text(names[dead[0]])} was" if len(dead) == 1 else f"{count(len(dead))} buses were"] if len(dead) else []
-    title = f"{said[0]} without voltage at times" if said else (
-        f"Lowest at {text(names[int(np.nanargmin(np.fmin.reduce(low_of(reduced), axis=0)))])}, highest at "
-        f"{text(names[int(np.nanargmax(np.fmax.reduce(reduced.high, axis=0)))])}")
-    caption = "Strong colours: outside the limits. Hatched grey: de-energised, or no power flow converged."
+    title = f"{plural(len(dead), 'bus', 'buses')} without voltage at times" if len(dead) else (
+        f"Lowest at {bus(names[int(np.nanargmin(np.fmin.reduce(reduced.low, axis=0)))])}, highest at "
+        f"{bus(names[int(np.nanargmax(np.fmax.reduce(reduced.high, axis=0)))])}")
+    caption = "Strong colours: outside the limits. Grey: de-energised, or no power flow converged."
     if shared > 1:
         caption += f" Each row shows the worst of up to {shared} neighbouring buses."
     return Chart(title, figure, caption, heat_height(len(names)))
-
-
-def low_of(reduced: Reduced) -> Vector:
-    """Smallest values (b, n)."""
-    return reduced.low
 
 
 def _minutes(record: Record) -> list[Chart | str]:
@@ -131,13 +125,13 @@ def _minutes(record: Record) -> list[Chart | str]:
     worst = sorted(total, key=lambda name: -total[name])[:MAX_BARS]
     bars = [{"type": "bar", "orientation": "h", "name": words, "marker": {"color": colour},
              "y": [text(name) for name in worst], "x": array([minutes.get(name, 0.0) for name in worst]),
-             "hovertemplate": "bus %{y}: %{x:.4~g} min"}
+             "hovertemplate": "%{y}: %{x:.4~g} min"}
             for words, minutes, colour in ((f"below {number(record.v_min_pu)} pu", under, "--under"),
                                            (f"above {number(record.v_max_pu)} pu", over, "--over")) if minutes]
-    layout = {"barmode": "stack", "hovermode": "closest", "showlegend": True,
+    layout = {"barmode": "stack", "hovermode": "closest", "showlegend": True, "legend": LEGEND, "margin": MARGIN,
               "xaxis": {"title": {"text": "Time outside the limits (min)"}, "rangemode": "tozero"},
-              "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": "Bus"}, "showgrid": False,
-                        "tickvals": [text(name) for name in worst], "ticktext": [text(name, 12) for name in worst]}}
+              "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": ""}, "showgrid": False, "fixedrange": True,
+                        "tickvals": [text(name) for name in worst], "ticktext": [tick(name) for name in worst]}}
     more = f"The worst {MAX_BARS} of {count(len(total))} buses." if len(total) > MAX_BARS else ""
-    return [Chart(f"Bus {text(worst[0])} was outside the limits longest: {number(total[worst[0]])} min",
+    return [Chart(f"{bus(worst[0], begins=True)} was outside the limits longest: {number(total[worst[0]])} min",
                   {"data": bars, "layout": layout}, more, 110 + 20 * len(worst))]

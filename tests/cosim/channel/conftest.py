@@ -14,6 +14,8 @@ from cosim.kernel import Kernel
 from cosim.plugins import Registry
 
 REGISTRY = Registry()
+#: Time given to the last message to arrive.
+AFTER_US = 100_000_000
 
 
 @dataclass
@@ -34,12 +36,11 @@ class Line:
         self.answers.append(self.link.send(size_bytes, self.hear, payload))
 
     def send_at(self, times_us: Sequence[int] | np.ndarray, sizes: Sequence[int] | np.ndarray | int = 100) -> Line:
-        """Send message i at times_us[i] (each time one call on the heap), payload i, and run to the end."""
+        """Send message i at times_us[i] (each time one call on the heap), payload i, and run until all arrived."""
         sizes = np.broadcast_to(sizes, len(times_us)).tolist()
         for i, t_us in enumerate(np.asarray(times_us).tolist()):
             self.kernel.at(t_us, lambda i: self.send(i, sizes[i]), i)
-        while self.kernel.advance_instant() is not None:
-            pass
+        self.kernel.advance_to(max([self.kernel.now_us, *np.asarray(times_us).tolist()]) + AFTER_US)
         return self
 
     def delays_us(self, times_us: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -15,8 +15,7 @@ def _late(ms):
 
 
 def _run(kernel):
-    while kernel.advance_instant() is not None:
-        pass
+    kernel.advance_to(kernel.now_us + 10_000_000)
 
 
 def test_points_and_their_values(channels):
@@ -136,6 +135,21 @@ def test_a_cut_takes_what_is_on_the_route(channels, where):
     assert heard == ["new"]
     assert (path.sent, path.delivered, path.dropped_partition, path.in_flight) == (2, 1, 1, 0)
     assert told == [Fate.PARTITIONED, Fate.DELIVERED]
+
+
+def test_a_dead_message_is_dropped_once(channels):
+    """What a cut of the route took and a later hop then loses counts once, as partitioned."""
+    kernel, built = channels({"name": "a", "rules": [_late(2)]}, {"name": "b", "rules": [_late(2)]},
+                             {"name": "path", "hops": ["a", "b"]})
+    told = []
+    path = built["path"].up
+    path.on_fate = lambda *fate: told.append(fate[2])
+    path.send(1, told.append, "dead")
+    path.cut()
+    built["a"].up.cut()
+    _run(kernel)
+    assert (path.sent, path.dropped_partition, path.dropped, path.in_flight) == (1, 1, 1, 0)
+    assert told == [Fate.PARTITIONED]
 
 
 def test_a_route_can_be_blocked_itself(channels):

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from cosim.cli import main
 from cosim.cli.engine import Engine, Progress, Watch
 from cosim.errors import RecordError
-from cosim.plugins import Registry
+from cosim.plugins import PluginConfig, Registry
 from cosim.scenario.loader import LoadedScenario
 
 GOOD = "name: trial\nduration_s: 10\ngrid: {network: case14}\n"
@@ -86,6 +86,21 @@ class FakeEngine:
         return out
 
 
+class Idle:
+    """A policy without options."""
+
+    family, kind, summary = "policy", "idle", "Does nothing"
+    Config = PluginConfig
+    build: ClassVar[Any] = None
+
+
+def registry() -> Registry:
+    """One policy, nothing installed."""
+    found = Registry(installed=False)
+    found.add(Idle, origin="tests")
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a command printed, and its exit code."""
@@ -113,7 +128,7 @@ def gridloop(fake: FakeEngine, capsys: pytest.CaptureFixture[str], tmp_path: Pat
     monkeypatch.chdir(tmp_path)
     Path("good.yaml").write_text(GOOD)
     engine = Engine(fake.run, fake.resume, fake.check, fake.replay, fake.report, lambda: [("case14", "14 buses")],
-                    lambda: Registry(installed=False))
+                    registry)
 
     def call(*argv: str) -> Said:
         code = main(argv, engine=engine)

@@ -36,7 +36,7 @@ def injections(names: tuple[str, ...], bus: list[int], p: list[float], q: list[f
 def make_network() -> Any:
     """Buses b0..b5; two lines, three transformers (the third without taps), two switches, two gens, two shunts."""
     topology = Topology(np.ones(2, bool), np.ones(3, bool), np.ones(3, bool), np.array([True, False]),
-                        np.array([0.0, 0.0, np.nan]), np.array([1.0, 0.0]))
+                        np.zeros(3), np.array([1.0, 0.0]))
     gens = injections(("g0", "g1", "slack"), [1, 2, 0], [300.0, 50.0, 0.0], [0.0, 0.0, 0.0])
     gens.__dict__.update(v_pu=np.array([1.02, 1.01, 1.0]), p_min_kw=np.array([100.0, 0.0, 0.0]),
                          p_max_kw=np.array([500.0, 80.0, 1e4]), q_min_kvar=np.array([-200.0, -30.0, -1e4]),
@@ -45,7 +45,7 @@ def make_network() -> Any:
     shunts = injections(("c0", "c1"), [3, 4], [0.0, 0.0], [50.0, 25.0])
     shunts.max_step = np.array([2.0, 4.0])
     branches = SimpleNamespace(from_bus=np.array([0, 1, 0, 2, 3]), to_bus=np.array([1, 2, 1, 4, 5]),
-                               tap_min=np.array([-16.0, -8.0, np.nan]), tap_max=np.array([16.0, 8.0, np.nan]),
+                               tap_min=np.array([-16.0, -8.0, 0.0]), tap_max=np.array([16.0, 8.0, 0.0]),
                                taps=FixedTaps(np.array([0.00625, -0.0125, 0.0])))
     return SimpleNamespace(
         bus_names=tuple(f"b{i}" for i in range(6)), line_names=("l0", "l1"), trafo_names=("t0", "t1", "t2"),

@@ -41,13 +41,17 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
     "breaker": (Breaker, make(BreakerConfig, {"line": "l0"}, {"switch": "s1", "delay_s": 0.08}, {"gen": "g1"},
                               {"trafo": "t1", "delay_s": 120, "closed_at_start": False})),
     "capacitor": (Capacitor, make(
-        CapacitorConfig, {"bus": "b1", "q_step_kvar": 100, "steps": 3}, {"element": "c1", "control": "voltage", "delay_s": 2},
-        {"bus": 2, "q_step_kvar": 10, "steps": 5, "steps_at_start": 2, "control": "voltage", "delay_s": 1, "lockout_s": 20})),
+        CapacitorConfig, {"bus": "b1", "q_step_kvar": 100, "steps": 3},
+        {"element": "c1", "control": "voltage", "delay_s": 2},
+        {"bus": 2, "q_step_kvar": 10, "steps": 5, "steps_at_start": 2, "control": "voltage", "delay_s": 1,
+         "lockout_s": 20})),
     "generator": (Generator, make(
-        GeneratorConfig, {"bus": "b4", "p_max_kw": 200, "p_min_kw": 60, "ramp_kw_per_s": 2, "min_up_s": 30, "min_down_s": 20},
+        GeneratorConfig,
+        {"bus": "b4", "p_max_kw": 200, "p_min_kw": 60, "ramp_kw_per_s": 2, "min_up_s": 30, "min_down_s": 20},
         {"element": "g0", "ramp_kw_per_s": 1, "cost_b_per_kwh": 0.1}, {"element": "gen.g1", "on_at_start": False})),
     "load": (Load, make(LoadConfig, {"bus": "b1", "p_kw": 10, "power_factor": 0.9, "profile": SUN},
-                        {"element": "house", "zip_p": (0.4, 0.3, 0.3), "zip_q": (1, 0, 0)}, {"bus": 3, "p_kw": 3, "q_kvar": 1})),
+                        {"element": "house", "zip_p": (0.4, 0.3, 0.3), "zip_q": (1, 0, 0)},
+                        {"bus": 3, "p_kw": 3, "q_kvar": 1})),
     "pv": (PV, make(
         PVConfig, {"bus": "b1", "p_rated_kw": 100, "profile": SUN, "profile_unit": "w_m2", "mode": "volt_var"},
         {"element": "roof", "mode": "volt_var", "olrt_s": 0, "s_rated_kva": 9},

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from cosim.devices.battery import Battery, BatteryConfig
 from cosim.plugins import Limit
 
-from .fake_site import HOUR, NAN, SECOND, FakeSite, limited, measured, solve
+from .fake_site import HOUR, NAN, SECOND, FakeSite, limited, measured, setpoints, solve
 
 STEP_S = 900.0
 
@@ -141,6 +141,16 @@ def test_without_voltage_nothing_flows_and_nothing_is_stored() -> None:
     """A de-energised battery keeps its energy."""
     group = build()
     assert solve(group, 0, v_pu=NAN, p_set_kw=20.0).p_kw[0] == 0.0
+    group.advance(HOUR)
+    assert measured(group)["soc"][0] == 0.5
+
+
+def test_a_bus_that_dies_in_the_solve_takes_no_energy() -> None:
+    """What was applied at a voltage that the same SOLVE then lost is not counted."""
+    group = build()
+    group.advance(0)
+    asked = setpoints(group, p_set_kw=20.0)
+    group.settle(asked, group.apply(asked, np.ones(1)), np.array([NAN]), 0)
     group.advance(HOUR)
     assert measured(group)["soc"][0] == 0.5
 

@@ -72,9 +72,10 @@ def test_scale_multiplies_and_is_bounded() -> None:
     assert power(build(p_kw=10), scale=0)[0] == 0
 
 
-def test_without_voltage_nothing_is_consumed() -> None:
-    """A de-energised load neither draws nor counts."""
-    group = build(p_kw=10)
-    assert power(group, v_pu=NAN)[0] == 0
+def test_without_voltage_nothing_is_consumed_but_the_demand_stands() -> None:
+    """A de-energised load neither draws nor counts; what it would draw is told to the grid as unserved."""
+    group = build(p_kw=10, zip_p=(1, 0, 0))
+    assert power(group, v_pu=NAN)[0] == -10
+    assert measured(group)["p_kw"][0] == 0
     group.advance(10 * SECOND)
     assert measured(group)["e_kwh"][0] == 0

@@ -137,12 +137,18 @@ def _past(self: Any) -> int:
 
 
 def _always_on(self: Any, setpoints: Vector, v_pu: Vector) -> Injection:
-    return Load.apply(self, setpoints, np.nan_to_num(v_pu, nan=1.0))
+    injection = Load.apply(self, setpoints, v_pu)
+    return Injection(np.where(np.isnan(v_pu), 1.0, injection.p_kw), injection.q_kvar)
 
 
 def _voltage(self: Any, setpoints: Vector, v_pu: Vector) -> Injection:
     injection = Load.apply(self, setpoints, v_pu)
     return Injection(injection.p_kw * np.nan_to_num(v_pu), injection.q_kvar)
+
+
+def _in_place(self: Any, setpoints: Vector, topology: Any) -> Any:
+    topology.tap[0] += 1
+    return topology
 
 
 def _same_values(self: Any, setpoints: Vector, topology: Any) -> Any:
@@ -156,8 +162,9 @@ def _same_values(self: Any, setpoints: Vector, topology: Any) -> Any:
     ({"limit": _shrinking}, "limit: a reason exactly where"),
     ({"measure": _silent}, "measure: left values unwritten"),
     ({"next_us": _past}, "next_us: 0 at 0 us"),
-    ({"apply": _always_on}, "injects without voltage"),
+    ({"apply": _always_on}, "feeds in without voltage"),
     ({"apply": _voltage}, "voltage_dependent is False"),
+    ({"positions": _in_place}, "positions: changed the topology it was given"),
     ({"positions": _same_values}, "a new object though nothing moved"),
     ({"measurements": (*Load.measurements[:2], Measurement("scale", ""))}, "found twice: scale"),
     ({"Config": dict}, "Config: expected a class"),

@@ -94,6 +94,7 @@ def test_a_json_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_cases_do_not_import_pandapower() -> None:
     """A MATPOWER case is solved without paying for the import of pandapower."""
-    code = ("import sys; from cosim.grid import Grid, load_network; assert Grid(load_network('case14'), []).state.converged;"
-            " sys.exit('pandapower' in sys.modules)")
+    code = ("import sys; from cosim.grid import Grid, load_network\n"
+            "assert Grid(load_network('case14'), []).state.converged\n"
+            "sys.exit('pandapower' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

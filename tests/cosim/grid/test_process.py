@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandapower as pp
@@ -22,6 +25,12 @@ def feeder() -> Grid:
     """case33bw whose loads are all injections."""
     network = load_network("case33bw")
     return Grid(network, network.loads.bus, owned_loads=range(len(network.load_names)))
+
+
+@pytest.fixture(scope="module")
+def baran_wu() -> Any:
+    """pandapower's case33bw."""
+    return example_net("case33bw")
 
 
 def injected(grid: Grid, p_kw: np.ndarray, q_kvar: np.ndarray) -> Dispatch:
@@ -133,7 +142,7 @@ def test_de_energised_buses_are_nan_and_unserved(feeder: Grid) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_random_injections_agree_with_pandapower(seed: int) -> None:
+def test_random_injections_agree_with_pandapower(baran_wu: Any, seed: int) -> None:
     """Voltages of any injections into case33bw are runpp's, and power is balanced."""
     rng = np.random.default_rng(seed)
     network = load_network("case33bw")
@@ -141,7 +150,7 @@ def test_random_injections_agree_with_pandapower(seed: int) -> None:
     grid = Grid(network, buses)
     p, q = rng.normal(0, 60, 40), rng.normal(0, 40, 40)
     state = grid.trial(injected(grid, p, q))
-    net = example_net("case33bw")
+    net = deepcopy(baran_wu)
     pp.create_loads(net, buses, p_mw=-p / 1e3, q_mvar=-q / 1e3)
     run(net)
     assert np.abs(state.v_pu - net.res_bus.vm_pu.to_numpy()).max() < 1e-8
@@ -191,7 +200,23 @@ def test_wrong_dispatches_are_refused(feeder: Grid) -> None:
     bad[4] = np.nan
     with pytest.raises(GridError, match="q_kvar\\[4\\] is not finite"):
         feeder.trial(replace(good, q_kvar=bad))
+    taps = replace(good.topology, shunt_step=np.zeros(2))
+    with pytest.raises(GridError, match="shunt_step has shape \\(2,\\)"):
+        feeder.trial(replace(good, topology=taps))
     with pytest.raises(GridError, match="bus position 33"):
         Grid(feeder.network, [0, 33])
     with pytest.raises(GridError, match="owned load 40"):
         Grid(feeder.network, [0], owned_loads=[40])
+
+
+def test_two_buses_against_the_closed_form() -> None:
+    """A line of r + jx with a load has the voltage of the quadratic equation, to rounding."""
+    network = load_network("two_bus.m", Path(__file__).parents[2] / "cases")
+    grid = Grid(network, [1])
+    for p, q in ((0.0, 0.0), (0.3, 0.1), (0.9, 0.4), (-0.8, 0.2)):
+        state = grid.trial(injected(grid, np.array([-p * 1e5]), np.array([-q * 1e5])))
+        r, x = 0.02, 0.06
+        half = 0.5 - (r * p + x * q)
+        square = half + np.sqrt(half**2 - (r**2 + x**2) * (p**2 + q**2))
+        assert state.v_pu[1] == pytest.approx(np.sqrt(square), abs=1e-13)
+        assert state.losses_kw == pytest.approx(r * (p**2 + q**2) / square * 1e5, abs=1e-6)

@@ -68,8 +68,7 @@ def test_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "large.yaml"
     with path.open("wb") as stream:
         stream.truncate(100_000_000)
-    assert message(read_text, path) == f"{path}: 100.0 MB; a scenario file is at most 2 MB (put long data into a CSV or " \
-                                       f"Parquet profile)"
+    assert message(read_text, path).startswith(f"{path}: 100.0 MB; a scenario file is at most 2 MB")
 
 
 def test_limit_itself_is_accepted(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_problems_name_the_override(problems: Find, override: str, message: str)
 def test_any_override_is_applied_or_refused(override: str, load: Load) -> None:
     """Whatever is given after --set, the answer is a scenario or a ScenarioError."""
     try:
-        load(TWO, overrides=(override,))
+        said = load(TWO, overrides=(override,)).scenario.name
     except ScenarioError as error:
-        assert str(error)
+        said = str(error)
+    assert said

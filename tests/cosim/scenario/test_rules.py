@@ -39,10 +39,10 @@ EXPECTED = {
                             "8:26: disturbances.1.device: no device 'lam_1'; did you mean 'lamp_1'?; known: lamp_1"],
     "record-period": ["5:20: record.period_s: found 0.5 s; values change at scans, every step_s = 1 s"],
     "agent-period": ["5:48: agents.0.period_s: decides every 0.2 s, but commands take effect only every step_s = 1 s"],
-    "shared-actuation": ["6:61: agents.1.actuate.0: 'lamp.p_set_kw' is commanded by 'a' too, at authority agent: the "
-                         "later command wins"],
-    "plugins-allowed": ["4:10: plugins: this scenario brings its own code, which is loaded only with --allow-plugins "
-                        "(read it first)"],
+    "shared-actuation": [("6:61: agents.1.actuate.0: 'lamp.p_set_kw' is commanded by 'a' too, at authority agent: the "
+                         "later command wins")],
+    "plugins-allowed": [("4:10: plugins: this scenario brings its own code, which is loaded only with --allow-plugins "
+                        "(read it first)")],
 }
 
 
@@ -74,9 +74,13 @@ def test_warnings_do_not_stop_a_run(load: Callable[..., LoadedScenario]) -> None
     assert [problem.rule for problem in loaded.warnings] == ["agent-period"]
 
 
+TEMPLATE_PEERS = ("agents: [{name: 'a_{}', each: 'x*', policy: {kind: fixed}, period_s: 1}, "
+                  "{name: b, policy: {kind: fixed}, period_s: 1, messages: {to: [a_x1]}}]\n")
+
+
 @pytest.mark.parametrize("fragment", [
-    "agents: [{name: 'a_{}', each: 'x*', policy: {kind: fixed}, period_s: 1, messages: {to: ['a_*']}},\n"
-    "         {name: b, policy: {kind: fixed}, period_s: 1, messages: {to: [a_x1]}}]\n",
+    TEMPLATE_PEERS,
+    "agents: [{name: 'a_{}', each: 'x*', policy: {kind: fixed}, period_s: 1, messages: {to: ['a_*']}}]\n",
     "agents: [{name: a, policy: {kind: fixed}, period_s: 0.2}]\ncommands: {timing: on_arrival}\n",
     "channels: [{name: w, rules: [{kind: delay, delay_s: 1}]}, {name: v, hops: [w, w]}]\n",
     "devices: [{kind: lamp, name: 'l_{}', each: 'load:*'}]\ndisturbances: [{kind: trip, device: l_3}]\n",

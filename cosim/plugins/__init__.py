@@ -1,0 +1,52 @@
+"""What a plugin is: the interfaces, and the registry that finds them.  This is what a plugin author reads.
+
+Everything that can be added is a plugin, built-ins included: a class with a pydantic ``Config`` and a ``build``,
+named by an entry point of one of the `FAMILIES` below, e.g. in your own ``pyproject.toml``::
+
+    [project.entry-points."gridloop.devices"]
+    electrolyser = "my_package.electrolyser:Electrolyser"
+
+or found in a folder that the scenario names (``plugins: [my_folder]``), which is loaded only when the person who runs
+it says ``--allow-plugins``: there, every public class with a ``family`` and a ``kind`` attribute is registered.
+"""
+
+from __future__ import annotations
+
+from cosim.plugins.config import FAMILIES, DeviceConfig, PluginConfig
+from cosim.plugins.devices import (
+    DeviceGroup,
+    DeviceKind,
+    Envelope,
+    Injection,
+    Limit,
+    Measurement,
+    Placement,
+    Role,
+    Setpoint,
+    Site,
+)
+from cosim.plugins.policies import ListeningPolicy, Message, Policy, PolicyKind, RuleKind, Situation
+from cosim.plugins.registry import Registry
+
+__all__ = [
+    "DeviceConfig",
+    "DeviceGroup",
+    "DeviceKind",
+    "Envelope",
+    "FAMILIES",
+    "Injection",
+    "Limit",
+    "ListeningPolicy",
+    "Measurement",
+    "Message",
+    "Placement",
+    "PluginConfig",
+    "Policy",
+    "PolicyKind",
+    "Registry",
+    "Role",
+    "RuleKind",
+    "Setpoint",
+    "Site",
+    "Situation",
+]

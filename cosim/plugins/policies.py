@@ -1,0 +1,81 @@
+"""What a policy is, and what it may know and do; and the rules of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from cosim.plugins.config import PluginConfig
+from cosim.points import Vector
+
+
+class Situation(Protocol):
+    """What a policy may know and do besides its observation."""
+
+    name: str
+    observed: tuple[str, ...]
+    actuated: tuple[str, ...]
+    low: Vector
+    high: Vector
+    peers: tuple[str, ...]
+
+    def rng(self, name: str) -> np.random.Generator:
+        """A random stream of this agent's own."""
+
+    def send(self, to: str, values: Sequence[float]) -> bool:
+        """Send a message to another agent; False when the link dropped it at once."""
+
+    def profile(self, specs: Sequence[Any]) -> Callable[[int], Vector]:
+        """A sampler of profile columns: t_us -> (len(specs),)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one agent sent to another."""
+
+    sender: str
+    receiver: str
+    sent_us: int
+    values: tuple[float, ...]
+
+
+class Policy(Protocol):
+    """An agent's decision rule."""
+
+    def act(self, observation: Vector, t_us: int) -> Sequence[float] | Vector | None:
+        """Setpoints (n_actuated,) in engineering units for what is observed (n_observed,); None: nothing to say.
+
+        NaN in the observation: no such value (not received yet, de-energised).  NaN in the answer: leave that one.
+        """
+
+
+class ListeningPolicy(Policy, Protocol):
+    """A policy that also hears messages (optional method)."""
+
+    def hear(self, message: Message) -> None:
+        """A message has arrived in the mailbox."""
+
+
+class PolicyKind(Protocol):
+    """The class that an entry point of ``gridloop.policies`` names."""
+
+    family: ClassVar[str]
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[PluginConfig]]
+
+    @classmethod
+    def build(cls, config: Any, situation: Situation) -> Policy:
+        """One agent's policy; raises PluginError when the situation does not fit it."""
+
+
+class RuleKind(Protocol):
+    """The class that an entry point of ``gridloop.channel_rules`` names; see `cosim.channel`."""
+
+    family: ClassVar[str]
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+    Config: ClassVar[type[PluginConfig]]
