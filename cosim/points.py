@@ -102,11 +102,14 @@ class PointDatabase:
             raise GridloopError(f"point names must be unique; found twice: {', '.join(twice[:5])}")
         n_point = len(self.points)
         self._values: Vector = np.full(n_point, np.nan)
+        self._quality: NDArray[np.uint8] = np.full(n_point, Quality.RESTART, np.uint8)
+        # What everyone is shown: the same memory, which only `publish` can write.
+        self._shown, self.quality = self._values.view(), self._quality.view()
+        self._shown.flags.writeable = self.quality.flags.writeable = False
         self._required = np.zeros(n_point, bool)
         self.requires_changed = True
         """Set by `require`; whoever publishes clears it."""
         self._complete: Callable[[Vector], None] | None = None
-        self.quality: NDArray[np.uint8] = np.full(n_point, Quality.RESTART, np.uint8)
         self.t_us = -1
         self._subscriptions: list[_Subscription] = []
         self._snapshot: Snapshot | None = None
@@ -138,11 +141,11 @@ class PointDatabase:
 
     @property
     def values(self) -> Vector:
-        """Current values of all points (n_point,), engineering units; do not write."""
+        """Current values of all points (n_point,), engineering units; read-only."""
         if self._complete is not None:
             complete, self._complete = self._complete, None
             complete(self._values)
-        return self._values
+        return self._shown
 
     def require(self, ids: Ids) -> None:
         """These points will be read after every publish (`take`): they are never left to be worked out later."""
@@ -158,7 +161,7 @@ class PointDatabase:
     @property
     def published(self) -> Vector:
         """Like `values`, without what is not required: the recorder's view."""
-        return self._values
+        return self._shown
 
     def take(self, ids: Ids) -> Vector:
         """Current values of required points, a copy."""
@@ -203,7 +206,7 @@ class PointDatabase:
         assert t_us >= self.t_us, f"published t = {t_us} us after {self.t_us} us"
         self._complete = complete
         np.copyto(self._values, values)
-        np.copyto(self.quality, quality)
+        np.copyto(self._quality, quality)
         self.t_us = t_us
         self._snapshot = None
         for entry in tuple(self._subscriptions):

@@ -9,7 +9,8 @@ The arrays are shared, not copied: whoever gets one of these values does not wri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,20 +107,9 @@ class Dispatch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GridState:
-    """The solved grid, or (`converged=False`) a diagnosis and NaN: never a stale value.
+class Flows:
+    """What follows from solved voltages: branch flows, generation, slack and losses (see `GridState`)."""
 
-    De-energised buses have NaN voltage and angle; their branches carry zero and what is injected there does not
-    reach anyone: `unserved_kw` is the demand and `unserved_kvar` the reactive demand lost there (base loads and
-    injections below zero, as a positive number; power that a device would have fed in is lost too, but is not
-    demand, and is left out). `loading` is the larger end's current over the rating (1.0 = rating; apparent power
-    for MATPOWER ratings), NaN without a rating. `losses_kw` is what branches and shunts take up. `slack_p_kw` and
-    `slack_q_kvar` are the totals of the slack elements (external grids, or the reference generator).
-    `warm_start` is the solver's own (complex bus voltages); pass the state on, do not read it.
-    """
-
-    converged: bool
-    v_pu: FloatArray
     angle_deg: FloatArray
     p_from_kw: FloatArray
     q_from_kvar: FloatArray
@@ -129,12 +119,6 @@ class GridState:
     slack_p_kw: float
     slack_q_kvar: float
     losses_kw: float
-    iterations: int
-    diagnosis: str
-    solver: str
-    unserved_kw: float = 0.0
-    unserved_kvar: float = 0.0
-    warm_start: ComplexArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,8 +131,124 @@ class Totals:
     loading: FloatArray | None
 
 
-def totals(states: Sequence[GridState]) -> Totals:
-    """The figures of several states at once."""
-    loading = np.array([state.loading for state in states])
-    return Totals(np.array([state.losses_kw for state in states]), np.array([state.slack_p_kw for state in states]),
-                  None if np.isnan(loading).all() else loading)
+class Solution(Protocol):
+    """What a solver keeps of a solved state, to work out the rest when somebody asks."""
+
+    @property
+    def family(self) -> object:
+        """States of one family (a topology) can be worked through together."""
+
+    def flows(self, state: GridState) -> Flows:
+        """The flows of a state of this solution."""
+
+    def totals(self, states: Sequence[GridState]) -> Totals:
+        """Figures of states of one family."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridState:
+    """The solved grid, or (`converged=False`) a diagnosis and NaN: never a stale value.
+
+    De-energised buses have NaN voltage and angle; their branches carry zero and what is injected there does not
+    reach anyone: `unserved_kw` is the demand and `unserved_kvar` the reactive demand lost there (base loads and
+    injections below zero, as a positive number; power that a device would have fed in is lost too, but is not
+    demand, and is left out). `loading` is the larger end's current over the rating (1.0 = rating; apparent power
+    for MATPOWER ratings), NaN without a rating. `losses_kw` is what branches and shunts take up. `slack_p_kw` and
+    `slack_q_kvar` are the totals of the slack elements (external grids, or the reference generator).
+
+    Voltages are there at once; everything in `flows` is worked out when first asked for, since most solves of most
+    runs are only asked for voltages. `warm_start` is the solver's own (complex bus voltages); pass the state on, do
+    not read it.
+    """
+
+    converged: bool
+    v_pu: FloatArray
+    iterations: int
+    diagnosis: str
+    solver: str
+    solution: Solution
+    unserved_kw: float = 0.0
+    unserved_kvar: float = 0.0
+    warm_start: ComplexArray | None = None
+    _worked_out: list[Flows] = field(default_factory=list, repr=False)
+
+    @property
+    def flows(self) -> Flows:
+        """What follows from the voltages."""
+        if not self._worked_out:
+            self._worked_out.append(self.solution.flows(self))
+        return self._worked_out[0]
+
+    @property
+    def angle_deg(self) -> FloatArray:
+        """Voltage angles (n_bus,)."""
+        return self.flows.angle_deg
+
+    @property
+    def p_from_kw(self) -> FloatArray:
+        """Active power into each branch at its from end (n_branch,)."""
+        return self.flows.p_from_kw
+
+    @property
+    def q_from_kvar(self) -> FloatArray:
+        """Reactive power into each branch at its from end (n_branch,)."""
+        return self.flows.q_from_kvar
+
+    @property
+    def loading(self) -> FloatArray:
+        """Loading of each branch (n_branch,)."""
+        return self.flows.loading
+
+    @property
+    def gen_p_kw(self) -> FloatArray:
+        """Active power of each generator (n_gen,)."""
+        return self.flows.gen_p_kw
+
+    @property
+    def gen_q_kvar(self) -> FloatArray:
+        """Reactive power of each generator (n_gen,)."""
+        return self.flows.gen_q_kvar
+
+    @property
+    def slack_p_kw(self) -> float:
+        """Active power of the slack elements."""
+        return self.flows.slack_p_kw
+
+    @property
+    def slack_q_kvar(self) -> float:
+        """Reactive power of the slack elements."""
+        return self.flows.slack_q_kvar
+
+    @property
+    def losses_kw(self) -> float:
+        """Active losses."""
+        return self.flows.losses_kw
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownFlows:
+    """A solution whose flows are known already."""
+
+    known: Flows
+    family: object = None
+
+    def flows(self, state: GridState) -> Flows:  # noqa: ARG002  # the Solution interface
+        """They are known."""
+        return self.known
+
+    def totals(self, states: Sequence[GridState]) -> Totals:
+        """One after the other."""
+        loading = np.array([state.loading for state in states])
+        return Totals(np.array([state.losses_kw for state in states]),
+                      np.array([state.slack_p_kw for state in states]), None if np.isnan(loading).all() else loading)
+
+
+def totals(states: Sequence[GridState]) -> list[tuple[slice, Totals]]:
+    """Figures of converged states, family by family in their order: (which states, figures)."""
+    found: list[tuple[slice, Totals]] = []
+    start = 0
+    for end in range(1, len(states) + 1):
+        if end == len(states) or states[end].solution.family is not states[start].solution.family:
+            found.append((slice(start, end), states[start].solution.totals(states[start:end])))
+            start = end
+    return found

@@ -16,12 +16,12 @@ import numpy as np
 
 from cosim.grid.electrical import references
 from cosim.grid.network import IntArray, Network
-from cosim.grid.plan import Plan, make_plan
-from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, GridState, Topology
+from cosim.grid.plan import Plan, make_plan, summed
+from cosim.grid.plan_flows import PlanSolution, branch_ends
+from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
 LOW_VOLTAGE_PU = 0.8
 MAX_PLANS = 32
-DEGREES = 180.0 / np.pi
 Q_LIMIT_MARGIN_KVAR = 1e-3
 """A reactive limit counts as passed beyond this."""
 _GROUND = np.zeros(1, dtype=np.complex128)
@@ -52,8 +52,8 @@ class PowerFlow(Protocol):
 def failed(network: Network, n_branch: int, diagnosis: str, solver: str) -> GridState:
     """The state of a power flow without a solution: NaN everywhere and the reason."""
     bus, branch, gen = (np.full(n, np.nan) for n in (len(network.bus_names), n_branch, len(network.gen_names)))
-    return GridState(False, bus, bus, branch, branch, branch, gen, gen, np.nan, np.nan, np.nan, 0, diagnosis, solver,
-                     np.nan, np.nan)
+    known = KnownFlows(Flows(bus, branch, branch, branch, gen, gen, np.nan, np.nan, np.nan))
+    return GridState(False, bus, 0, diagnosis, solver, known, np.nan, np.nan)
 
 
 class NewtonFlow:
@@ -69,14 +69,8 @@ class NewtonFlow:
         self._latest: Plan | None = None
         self._latest_topology: Topology | None = None
         self._regulating = np.zeros(len(network.gen_names), dtype=bool)
-        branches = network.branches
-        count = len(branches.line_names) + len(branches.trafo_names)
-        self._from, self._to = branches.from_bus[:count], branches.to_bus[:count]
-        self._per_rating_from = 1.0 / branches.rating_from_kva[:count]
-        self._per_rating_to = 1.0 / branches.rating_to_kva[:count]
-        self._rated = bool(np.isfinite(self._per_rating_from).any())
+        self._branch_ends = branch_ends(network)
         self._fixed_q_kvar = network.gens.q_kvar
-        self._no_loading = np.full(count, np.nan)
 
     def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
         """The state of this dispatch, started from bus voltages `start` (n_bus,) if given."""
@@ -91,7 +85,8 @@ class NewtonFlow:
         self._load(plan, dispatch, p_kw, q_kvar)
         node_v = self._voltages(plan, dispatch, start)
         if node_v is None:
-            return failed(self._network, self._from.size, self._stuck(plan, dispatch, p_kw, q_kvar), self.name)
+            reason = self._stuck(plan, dispatch, p_kw, q_kvar)
+            return failed(self._network, self._branch_ends.from_bus.size, reason, self.name)
         return self._state(plan, dispatch, node_v, (p_kw, q_kvar))
 
     def _plan(self, dispatch: Dispatch, pq_gen: BoolArray) -> Plan | None:
@@ -124,8 +119,8 @@ class NewtonFlow:
         """Base and device injections of each bus (n_bus,), without generators."""
         feed = self._feed
         count = feed.base_p_kw.size
-        p = _summed(feed.injection_bus, dispatch.p_kw, count)
-        q = _summed(feed.injection_bus, dispatch.q_kvar, count)
+        p = summed(feed.injection_bus, dispatch.p_kw, count)
+        q = summed(feed.injection_bus, dispatch.q_kvar, count)
         p += feed.base_p_kw
         q += feed.base_q_kvar
         return p, q
@@ -133,11 +128,11 @@ class NewtonFlow:
     def _load(self, plan: Plan, dispatch: Dispatch, p_kw: FloatArray, q_kvar: FloatArray) -> None:
         """Write what is injected into the plan's solver."""
         size = plan.model.n_node + 1
-        p = _summed(plan.model.node, p_kw, size)
-        q = _summed(plan.model.node, q_kvar, size)
-        p += _summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        p = summed(plan.model.node, p_kw, size)
+        q = summed(plan.model.node, q_kvar, size)
+        p += summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
         if plan.any_fixed_q:
-            q += _summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
+            q += summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
         plan.solver.set_injections(p, q)
 
     def _held_v(self, plan: Plan, dispatch: Dispatch) -> FloatArray:
@@ -169,54 +164,17 @@ class NewtonFlow:
     def _state(
         self, plan: Plan, dispatch: Dispatch, node_v: ComplexArray, injected: tuple[FloatArray, FloatArray]
     ) -> GridState:
-        """Everything published of a solved plan."""
+        """The state of a solved plan; flows are left to `PlanSolution`."""
         voltage = (np.concatenate((node_v, _GROUND)) if plan.dead_bus.size else node_v)[plan.model.node]
         if plan.several_references:
             voltage = voltage * plan.model.scale
-        v_from, v_to = voltage[self._from], voltage[self._to]
-        i_from = plan.y_ff * v_from + plan.y_ft * v_to
-        s_from = v_from * i_from.conj()
-        drawn = voltage * (plan.admittance @ voltage).conj()
-        gen_p, gen_q, slack_p, slack_q = self._generation(plan, dispatch, drawn, injected)
-        v_pu, angle = np.abs(voltage), np.arctan2(voltage.imag, voltage.real) * DEGREES
+        v_pu = np.abs(voltage)
         unserved = (0.0, 0.0)
         if plan.dead_bus.size:
-            v_pu[plan.dead_bus] = angle[plan.dead_bus] = np.nan
+            v_pu[plan.dead_bus] = np.nan
             unserved = self._unserved(plan.dead_bus, dispatch)
-        loading = self._loading(plan, i_from, v_from, v_to) if self._rated else self._no_loading
-        return GridState(
-            True, v_pu, angle, s_from.real, s_from.imag, loading, gen_p, gen_q, slack_p, slack_q,
-            float(drawn.real.sum()), plan.solver.iterations, "", self.name, *unserved, voltage)
-
-    def _loading(
-        self, plan: Plan, i_from: ComplexArray, v_from: ComplexArray, v_to: ComplexArray
-    ) -> FloatArray:
-        """The larger end's loading of each branch (n_branch,)."""
-        at_from, at_to = np.abs(i_from), np.abs(plan.y_tf * v_from + plan.y_tt * v_to)
-        if not self._network.rating_is_current:
-            at_from, at_to = at_from * np.abs(v_from), at_to * np.abs(v_to)
-        return np.maximum(at_from * self._per_rating_from, at_to * self._per_rating_to)
-
-    def _generation(
-        self, plan: Plan, dispatch: Dispatch, drawn: ComplexArray, injected: tuple[FloatArray, FloatArray]
-    ) -> tuple[FloatArray, FloatArray, float, float]:
-        """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
-        supply, size = plan.supply, plan.supply.n_site + 1
-        gen_p = dispatch.gen_p_kw * plan.gen_runs
-        site_p = _summed(supply.bus_site, drawn.real - injected[0], size)
-        site_q = _summed(supply.bus_site, drawn.imag - injected[1], size)
-        site_p -= _summed(supply.gen_site, gen_p, size)
-        if plan.any_fixed_q:
-            fixed = plan.fixed_q * self._fixed_q_kvar
-            site_q -= _summed(supply.gen_site, fixed, size)
-        gen_q = site_q[supply.gen_site] * supply.q_share + supply.q_offset
-        if plan.any_fixed_q:
-            gen_q += fixed
-        slack_p, slack_q = site_p[supply.slack_site].sum(), site_q[supply.slack_site].sum()
-        gen_p[supply.slack_gen] = site_p[supply.gen_site[supply.slack_gen]] * supply.slack_parts
-        if supply.beside_slack.size:
-            slack_q -= gen_q[supply.beside_slack].sum()
-        return gen_p, gen_q, float(slack_p), float(slack_q)
+        solution = PlanSolution(self._branch_ends, plan, injected, dispatch.gen_p_kw, self._fixed_q_kvar)
+        return GridState(True, v_pu, plan.solver.iterations, "", self.name, solution, *unserved, voltage)
 
     def _unserved(self, dead: IntArray, dispatch: Dispatch) -> tuple[float, float]:
         """Demand and reactive demand at de-energised buses."""
@@ -229,11 +187,12 @@ class NewtonFlow:
     def _blackout(self, dispatch: Dispatch) -> GridState:
         """No reference is left: everything is de-energised, which is a solution."""
         n_bus, n_gen = len(self._network.bus_names), len(self._network.gen_names)
-        nothing, none = np.full(n_bus, np.nan), np.zeros(self._from.size)
+        nothing, none = np.full(n_bus, np.nan), np.zeros(self._branch_ends.from_bus.size)
         unserved = self._unserved(np.arange(n_bus), dispatch)
-        return GridState(True, nothing, nothing, none, none, np.where(np.isnan(self._per_rating_from), np.nan, 0.0),
-                         np.zeros(n_gen), np.zeros(n_gen), 0.0, 0.0, 0.0, 0, "", self.name, *unserved,
-                         np.zeros(n_bus, dtype=np.complex128))
+        no_gen = np.zeros(n_gen)
+        loading = np.where(np.isnan(self._branch_ends.per_rating_from), np.nan, 0.0)
+        known = KnownFlows(Flows(nothing, none, none, loading, no_gen, no_gen, 0.0, 0.0, 0.0))
+        return GridState(True, nothing, 0, "", self.name, known, *unserved, np.zeros(n_bus, dtype=np.complex128))
 
     def _within_q_limits(self, dispatch: Dispatch, state: GridState) -> GridState:
         """The state with generators at a reactive limit fixed there (PV to PQ), as MATPOWER's runpf does it."""
@@ -263,9 +222,9 @@ class NewtonFlow:
         voltage = np.append(last, 0.0)[plan.model.node] * plan.model.scale
         drawn = voltage * (plan.admittance @ voltage).conj()
         size = plan.model.n_node + 1
-        short_p = _summed(plan.model.node, drawn.real - p_kw, size)
-        short_p -= _summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
-        short_q = _summed(plan.model.node, drawn.imag - q_kvar, size)
+        short_p = summed(plan.model.node, drawn.real - p_kw, size)
+        short_p -= summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        short_q = summed(plan.model.node, drawn.imag - q_kvar, size)
         short_p[[0, -1]] = 0.0
         short_q[plan.model.pv_node] = short_q[0] = short_q[-1] = 0.0
         worst = np.argsort(-np.hypot(short_p, short_q)[:-1], kind="stable")[:3]
@@ -279,10 +238,3 @@ def _key(topology: Topology) -> tuple[bytes, ...]:
     """The positions of a topology as bytes, to find equal ones."""
     return (topology.line_closed.tobytes(), topology.trafo_closed.tobytes(), topology.gen_closed.tobytes(),
             topology.switch_closed.tobytes(), topology.tap.tobytes(), topology.shunt_step.tobytes())
-
-
-def _summed(index: IntArray, values: FloatArray, size: int) -> FloatArray:
-    """The sum (size,) of the values at each index (bincount of nothing counts integers, hence the detour)."""
-    if not index.size:
-        return np.zeros(size)
-    return np.bincount(index, values, size)  # type: ignore[return-value]

@@ -16,7 +16,7 @@ import pandapower as pp
 
 from cosim.grid.flow import LOW_VOLTAGE_PU, Feed, failed
 from cosim.grid.network import Network
-from cosim.state import ComplexArray, Dispatch, FloatArray, GridState, Topology
+from cosim.state import ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
 MAX_ITERATIONS = 50
 TOLERANCE_MVA = 1e-9
@@ -114,9 +114,9 @@ class PandapowerFlow:
         lost += float(np.nansum(_results(net.res_shunt, "p_mw")))
         unserved = self._unserved(dead, dispatch)
         voltage = np.where(dead, 0.0, np.nan_to_num(v_pu) * np.exp(1j * np.radians(np.nan_to_num(angle))))
-        return GridState(True, v_pu, angle, np.nan_to_num(p_from), np.nan_to_num(q_from), loading, gen_p, gen_q,
-                         slack_p, slack_q, lost * 1e3, int(net._ppc.get("iterations", 0)), "", self.name,
-                         *unserved, voltage)
+        known = KnownFlows(Flows(angle, np.nan_to_num(p_from), np.nan_to_num(q_from), loading, gen_p, gen_q, slack_p,
+                                 slack_q, lost * 1e3))
+        return GridState(True, v_pu, int(net._ppc.get("iterations", 0)), "", self.name, known, *unserved, voltage)
 
     def _unserved(self, dead: np.ndarray[Any, np.dtype[np.bool_]], dispatch: Dispatch) -> tuple[float, float]:
         """Demand and reactive demand at de-energised buses."""

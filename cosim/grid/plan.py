@@ -133,3 +133,10 @@ def _reactive_shares(
         else:
             share[at] = 1.0 / (at.size + infeeds[site])
     return share, offset
+
+
+def summed(index: IntArray, values: FloatArray, size: int) -> FloatArray:
+    """The sum (size,) of the values at each index (bincount of nothing counts integers, hence the detour)."""
+    if not index.size:
+        return np.zeros(size)
+    return np.bincount(index, values, size)  # type: ignore[return-value]  # its stub knows only of integers

@@ -89,12 +89,13 @@ class KpiAccumulator:
         self._over_s += dt_s @ (v > self._v_max)
         np.fmin(self._lowest, np.fmin.reduce(v, axis=0), out=self._lowest)
         np.fmax(self._highest, np.fmax.reduce(v, axis=0), out=self._highest)
-        flows = totals(states)
-        if flows.loading is not None:
-            self._overload_s += dt_s @ (flows.loading > self._loading_max)
-        self._losses_kws += float(dt_s @ flows.losses_kw)
-        self._import_kws += float(dt_s @ np.maximum(flows.slack_p_kw, 0.0))
-        self._export_kws -= float(dt_s @ np.minimum(flows.slack_p_kw, 0.0))
+        for part, figures in totals(states):
+            part_s = dt_s[part]
+            if figures.loading is not None:
+                self._overload_s += part_s @ (figures.loading > self._loading_max)
+            self._losses_kws += float(part_s @ figures.losses_kw)
+            self._import_kws += float(part_s @ np.maximum(figures.slack_p_kw, 0.0))
+            self._export_kws -= float(part_s @ np.minimum(figures.slack_p_kw, 0.0))
         self._unserved_kws += float(dt_s @ np.array([state.unserved_kw for state in states]))
 
     def summary(self) -> KpiSummary:
@@ -113,7 +114,7 @@ class KpiAccumulator:
             export_kwh=self._export_kws / 3600, unserved_kwh=self._unserved_kws / 3600,
             dead_minutes=self._dead_s / 60,
             cost=self._cost_per_kwh * (self._import_kws - self._export_kws) / 3600,
-            device_kwh={name: float(kws / 3600) for name, kws in zip(self._device_names, self._device_kws, strict=True)})
+            device_kwh=dict(zip(self._device_names, (self._device_kws / 3600).tolist(), strict=True)))
 
 
 def _minutes(names: Sequence[str], seconds: Vector) -> dict[str, float]:

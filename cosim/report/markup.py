@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any
 
 MISSING = "—"
+MINUS, TIMES, TO = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
 #: Longer strings are cut in tables and axes; the manifest holds them whole.
 MAX_TEXT = 120
 
@@ -49,13 +50,13 @@ def number(value: object, digits: int = 3) -> str:
         return "0"
     size = abs(value)
     if size < 1e-6:
-        return f"{value:.{digits - 1}e}".replace("-", "−")
+        return f"{value:.{digits - 1}e}".replace("-", MINUS)
     whole = len(str(int(size))) if size >= 1 else 0
     leading = 0 if size >= 1 else len(f"{size:.12f}".split(".")[1]) - len(f"{size:.12f}".split(".")[1].lstrip("0"))
     places = max(0, digits - whole + leading)
     words = f"{value:,.{places}f}"
     words = words.rstrip("0").rstrip(".") if "." in words else words
-    return words.replace("-", "−")
+    return words.replace("-", MINUS)
 
 
 def count(value: int) -> str:

@@ -1,4 +1,4 @@
-"""The page: sections in order, put into page.html with its style, its script and plotly.js, so that it needs no network.
+"""The page: sections in order, put into page.html with style, script and plotly.js, so that it needs no network.
 
 plotly.js (MIT) is embedded once, though it is 4.8 MB: zooming one plot zooms all, values are read off by pointing, and
 any plot is saved as a picture, in 70 lines of script of ours.  The same in hand-made SVG would be a plotting library.
@@ -86,8 +86,8 @@ def _downsampled(record: Record) -> str:
     if not record.samples.downsampled:
         return "Every sample is drawn."
     rows = len(record.samples.t_s)
-    return (f"{rows:,} samples are drawn as {MAX_BUCKETS} stretches, each by its smallest and its largest value: no spike "
-            f"is lost, times within a stretch are.")
+    return (f"{rows:,} samples are drawn as {MAX_BUCKETS} stretches, each by its smallest and its largest value: no "
+            f"spike is lost, times within a stretch are.")
 
 
 def _data(charts: Sequence[Mapping[str, Any]]) -> str:

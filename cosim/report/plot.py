@@ -94,7 +94,8 @@ def line(x: Vector, y: Vector, name: str, *, color: str = "--c1", dash: str = "s
     """A line; `more` are further options of the trace."""
     width = more.pop("width", 1.6)
     return {"type": "scatter", "mode": "lines", "name": text(name, MAX_NAME), "x": array(x, "f8"), "y": array(y),
-            "line": {"color": color, "dash": dash, "width": width, **more.pop("line", {})}, "connectgaps": False, **more}
+            "connectgaps": False, "line": {"color": color, "dash": dash, "width": width, **more.pop("line", {})},
+            **more}
 
 
 def limit(value: float, words: str) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class Record:
     def devices(self) -> dict[str, str]:
         """Kind of every device by name, in scenario order; "" where the scenario does not tell."""
         names = list(self.kpis.get("device_kwh") or {}) or [
-            name.removesuffix(".p_kw") for name in self.result.points if name.endswith(".p_kw") and name.count(".") == 1]
+            point.removesuffix(".p_kw") for point in self.result.points
+            if point.endswith(".p_kw") and point.count(".") == 1]
         exact, patterns = {}, []
         for entry in self.scenario.get("devices") or ():
             name, kind = str(entry.get("name", "{}")), str(entry.get("kind", ""))

@@ -30,7 +30,7 @@ CHUNK_VALUES = 8_000_000
 class Reduced:
     """Buckets (b,) of n series: `begin_s` and `end_s` (b,) are the times of the first and last row of each.
 
-    `low`, `high` and `last` are (b, n), NaN where a bucket has no value at all; `gap` (b, n) says where any was missing.
+    `low`, `high` and `last` are (b, n), NaN where a bucket has no value; `gap` (b, n) says where any was missing.
     """
 
     begin_s: Vector
@@ -67,7 +67,7 @@ class Reduced:
         """In another unit."""
         return replace(self, low=self.low * factor, high=self.high * factor, last=self.last * factor)
 
-    def coarser(self, rows: int, columns: int) -> tuple[Reduced, Vector]:
+    def coarser(self, rows: int, columns: int) -> tuple[Reduced, NDArray[np.int64]]:
         """At most `rows` buckets and `columns` groups of neighbouring series, and where each group begins.
 
         Extremes stay extremes; a group in which any value is missing has a gap; `last` is that of its first series.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.points import Vector
+from cosim.report.markup import MINUS, MISSING
 
 #: Longest run (s) for which a unit is used, seconds in it, and its name on the axis.
 _UNITS = ((300.0, 1.0, "s"), (7200.0, 60.0, "min"), (259_200.0, 3600.0, "h"), (float("inf"), 86_400.0, "d"))
@@ -17,7 +18,7 @@ _UNITS = ((300.0, 1.0, "s"), (7200.0, 60.0, "min"), (259_200.0, 3600.0, "h"), (f
 
 @dataclass(frozen=True, slots=True)
 class TimeAxis:
-    """`end_s` is where it ends; with `start_ms`, milliseconds from 1970 on the scenario's own clock, it shows stamps."""
+    """`end_s` is where it ends; with `start_ms` (from 1970, on the scenario's own clock) it shows stamps."""
 
     end_s: float
     per_unit_s: float
@@ -66,9 +67,9 @@ def time_axis(end_s: float, start: str | None) -> TimeAxis:
 def duration_words(seconds: float) -> str:
     """A duration for people: ``1 d 2 h``, ``5 min 30 s``, ``12.5 s``, ``20 ms``; at most two units."""
     if not np.isfinite(seconds):
-        return "—"
+        return MISSING
     if seconds < 0:
-        return f"−{duration_words(-seconds)}"
+        return f"{MINUS}{duration_words(-seconds)}"
     if seconds < 1:
         return f"{seconds * 1e3:.4g} ms" if seconds else "0 s"
     if seconds < 60:

@@ -207,6 +207,7 @@ def test_advance_to_says_when_a_decision_stopped_it() -> None:
     assert kernel.advance_to(5) is True
 
 
+@pytest.mark.slow
 def test_a_million_decisions_leave_nothing_on_the_heap() -> None:
     """Stopping and resuming toward a limit, near or far, adds no entry that stays."""
     kernel = Kernel()
@@ -475,7 +476,7 @@ def test_a_process_error_passes_through_unwrapped() -> None:
         raise ProcessError("inner", 1, "x")
 
     kernel.at(1, outer)
-    with pytest.raises(ProcessError, match="^inner failed"):
+    with pytest.raises(ProcessError, match=r"^inner failed"):
         kernel.advance_to(10)
 
 
@@ -483,7 +484,7 @@ def test_processes_cannot_begin_or_wake_after_drive() -> None:
     """A spawn or wake-up outside DRIVE is an error, not a DRIVE after SOLVE."""
     kernel = Kernel()
     kernel.advance_to(1)
-    with pytest.raises(KernelError, match="cannot spawn pump at t = 1 us: it is already phase END"):
+    with pytest.raises(KernelError, match="it is already phase END"):
         kernel.spawn(iter(()), "pump")
     door = kernel.event()
     kernel.at(5, lambda _: door.succeed(), phase=Phase.PUBLISH)
@@ -537,8 +538,8 @@ def test_decimals_mean_whole_microseconds(seconds: float, t_us: int) -> None:
 
 
 @pytest.mark.parametrize("seconds", [
-    1e-7, 1e-300, 0.0000015, float("nan"), float("inf"), -float("inf"), -1e-6, -1, 1e18, 86_400.0000005,
-    600.0000005, T_MAX_US / 1e6])
+    1e-7, 1e-300, 0.0000015, float("nan"), float("inf"), -float("inf"), -1e-6, -1, 1e18,
+    86_400.0000005, 600.0000005, T_MAX_US / 1e6])
 def test_anything_else_is_refused(seconds: float) -> None:
     """Fractions of a microsecond (also late in a year), NaN, infinities, negatives and times beyond int64."""
     with pytest.raises(KernelError, match="time "):

@@ -55,7 +55,7 @@ def links(record: Record) -> dict[str, Link]:
     sent = record.samples.named("channel.", ".sent")
     names = [point.removesuffix(".sent") for point in sent]
     counts = {what: _ends(record, [f"{name}.{what}" for name in names]) for what in ("sent", "delivered", "lost")}
-    return {name: Link(name.removeprefix("channel."), *(counts[what][i] for what in counts))
+    return {name: Link(name.removeprefix("channel."), counts["sent"][i], counts["delivered"][i], counts["lost"][i])
             for i, name in enumerate(names) if counts["sent"][i] > 0}
 
 
@@ -95,7 +95,8 @@ def _delay(record: Record, names: list[str]) -> Chart | None:
         return np.where(np.diff(delivered, axis=0, prepend=0.0) > 0, delay_s, np.nan)
 
     marks = {"mode": "markers", "marker": {"size": 3, "opacity": 0.7}}
-    return _highest(record, record.samples.reduce([*points, *counters], fresh), [*map(_direction, points)], "Delay", marks)
+    reduced = record.samples.reduce([*points, *counters], fresh)
+    return _highest(record, reduced, [*map(_direction, points)], "Delay", marks)
 
 
 def _owner(point: str) -> str:
@@ -172,8 +173,8 @@ def _summary(record: Record, found: list[Link]) -> str:
     head = ["Channel", "Sent", "Delivered", "Lost", "Why", "Delay p50", "p95", "p99", "max"]
     rows = []
     for link in sorted(found, key=lambda link: -link.sent)[:MAX_TABLE]:
-        fates = ", ".join(f"{_FATES.get(fate, text(fate.replace('_', ' ')))} {count(n)}" for fate, n in sorted(link.fates.items())
-                          if fate != "delivered")
+        fates = ", ".join(f"{_FATES.get(fate, text(fate.replace('_', ' ')))} {count(n)}"
+                          for fate, n in sorted(link.fates.items()) if fate != "delivered")
         quantiles = [_ms(value) for value in link.delays_s] or [MISSING] * 4
         rows.append([text(link.name), number(link.sent, 9), number(link.delivered, 9),
                      f"{number(100 * link.lost / link.sent)} %", fates or MISSING, *quantiles])

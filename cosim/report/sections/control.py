@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,7 @@ def _chart(record: Record, point: str, decisions: pd.DataFrame) -> Chart | None:
     if not len(asked_s) and len(mine):
         asked_s, asked = mine.index.to_numpy(np.float64), mine["requested"].to_numpy(np.float64)
     x = record.canvas.axis
-    steps = {"line": {"shape": "hv"}, "hovertemplate": f"%{{y:.5~g}} {_unit(record, point)}"}
+    steps: dict[str, Any] = {"line": {"shape": "hv"}, "hovertemplate": f"%{{y:.5~g}} {_unit(record, point)}"}
     if len(asked_s):
         lines.append(line(x.at(asked_s), asked, "asked", color="--c2", width=1.2, **steps))
     if record.samples.present([point]):
@@ -149,18 +150,20 @@ def _reasons(record: Record, decisions: pd.DataFrame) -> str:
     rows = []
     groups = decisions.assign(moved=(decisions["applied"] - decisions["requested"]).abs()).groupby(["point", "reason"])
     ranked = groups.agg(n=("moved", "size"), most=("moved", "max"), first=("t_us", "min"), last=("t_us", "max"))
-    for row in ranked.sort_values("n", ascending=False, kind="stable").head(MAX_TABLE).itertuples():
-        point, reason = row.Index
-        rows.append([text(point), _word(reason), count(row.n), f"{number(row.most)} {_unit(record, point)}",
-                     record.canvas.axis.words(row.first / 1e6), record.canvas.axis.words(row.last / 1e6)])
+    worst = ranked.sort_values("n", ascending=False, kind="stable").head(MAX_TABLE).reset_index()
+    for row in worst.to_dict("records"):
+        first, last = (record.canvas.axis.words(row[edge] / 1e6) for edge in ("first", "last"))
+        rows.append([text(row["point"]), _word(row["reason"]), count(row["n"]),
+                     f"{number(row['most'])} {_unit(record, row['point'])}", first, last])
     more = f" (the first {MAX_TABLE} of {count(len(ranked))})" if len(ranked) > MAX_TABLE else ""
     return table(("Point", "Reason", "Times", "Largest change", "First", "Last"), rows, (2, 3, 4, 5),
                  f"Interventions by point and reason{more}")
 
 
 def _first(record: Record, decisions: pd.DataFrame) -> str:
-    rows = [[record.canvas.axis.words(row.t_us / 1e6), text(row.point), number(row.requested, 5), number(row.applied, 5),
-             _unit(record, row.point), _word(row.reason)] for row in decisions.head(MAX_FIRST).itertuples()]
+    rows = [[record.canvas.axis.words(row["t_us"] / 1e6), text(row["point"]), number(row["requested"], 5),
+             number(row["applied"], 5), _unit(record, row["point"]), _word(row["reason"])]
+            for row in decisions.head(MAX_FIRST).to_dict("records")]
     title = f"The first {len(rows)} of {count(len(decisions))} interventions" if len(decisions) > len(rows) else (
         f"{plural(len(rows), 'intervention')}, one by one")
     return folded(title, table(("Time", "Point", "Asked", "Applied", "Unit", "Reason"), rows, (0, 2, 3)))

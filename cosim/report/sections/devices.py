@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cosim.points import Vector
-from cosim.report.markup import MISSING, Chart, Section, count, energy, note, number, plural, table, text
+from cosim.report.markup import MISSING, TIMES, Chart, Section, count, energy, folded, note, number, plural, table, text
 from cosim.report.plot import axis, style
 from cosim.report.record import Record
 from cosim.report.samples import Reduced, Transform
@@ -19,8 +19,9 @@ MW_FROM_KW = 10_000
 
 def devices(record: Record) -> Section:
     """The section."""
-    parts = [part for part in (_power(record, "p_kw", "kW", "Active power"),
-                               _power(record, "q_kvar", "kvar", "Reactive power"), _charge(record)) if part is not None]
+    drawn = (_power(record, "p_kw", "kW", "Active power"), _power(record, "q_kvar", "kvar", "Reactive power"),
+             _charge(record))
+    parts: list[Chart | str] = [part for part in drawn if part is not None]
     if not parts and record.devices:
         parts.append(note("No powers of devices were sampled (<code>record.points</code> of the scenario)."))
     if not record.devices:
@@ -70,8 +71,8 @@ def _power_chart(record: Record, reduced: Reduced, groups: dict[str, list[str]],
         if label == "external grid":
             look = {"color": "--ink", "dash": "solid"}
         n = len(groups[label])
-        lines.append(record.canvas.line(scaled, i, label if n == 1 or owner != label else f"{label} (×{n})", **look,
-                                        hovertemplate=f"%{{y:.4~g}} {unit}"))
+        name = label if n == 1 or owner != label else f"{label} ({TIMES}{n})"
+        lines.append(record.canvas.line(scaled, i, name, **look, hovertemplate=f"%{{y:.4~g}} {unit}"))
     figure = record.canvas.figure(lines, axis(f"{what} ({unit})", zeroline=True))
     caption = "Sum over the devices of a kind; positive: into the grid" + (
         "; dotted: what could be fed in." if len(groups) > len(kinds) else ".")
@@ -79,7 +80,7 @@ def _power_chart(record: Record, reduced: Reduced, groups: dict[str, list[str]],
 
 
 def _peaks(reduced: Reduced, groups: dict[str, list[str]], kinds: Sequence[str], unit: str) -> str:
-    """Where each kind went farthest from zero: ``pv up to 3,560 kW, load down to −9,800 kW``."""
+    """Where each kind went farthest from zero: ``pv up to 3,560 kW, load down to -9,800 kW``."""
     said = []
     for i, label in enumerate(groups):
         ends = (np.nanmax(np.nan_to_num(reduced.high[:, i])), np.nanmin(np.nan_to_num(reduced.low[:, i])))
@@ -132,5 +133,5 @@ def _energies(record: Record) -> list[str]:
     more = f" (the largest {MAX_TABLE} of {count(len(found))})" if len(found) > MAX_TABLE else ""
     rows = [[text(name), text(record.devices.get(name) or MISSING), energy(found[name])] for name in largest]
     single = table(("Device", "Kind", "Net energy"), rows, (2,))
-    return [*tables, f"<details{' open' if len(rows) <= 8 else ''}><summary>Energy by device: "
-                     f"{plural(len(found), 'device')}{more}</summary>{single}</details>"]
+    tables.append(folded(f"Energy by device: {plural(len(found), 'device')}{more}", single))
+    return tables

@@ -36,15 +36,17 @@ def _timeline(record: Record) -> Chart:
     for i, kind in enumerate(kinds):
         mine = [span for span in record.spans if span.kind == kind and _label(kind, span.subject) in labels]
         begin, end = at(np.array([span.begin_s for span in mine])), at(np.array([span.end_s for span in mine]))
-        words = [f"{record.canvas.axis.words(span.begin_s)} to {record.canvas.axis.words(span.end_s)}" for span in mine]
+        stamp = record.canvas.axis.words
+        words = [f"{stamp(span.begin_s)} to {stamp(span.end_s)}" for span in mine]
         colour = "--limit" if kind in ("no power flow", "devices not settled") else f"--c{i % 7 + 1}"
-        traces.append({"type": "bar", "orientation": "h", "name": text(kind.replace("_", " ")), "base": array(begin, "f8"),
-                       "x": array(np.maximum(end - begin, least), "f8"), "width": 0.6,
+        traces.append({"type": "bar", "orientation": "h", "name": text(kind.replace("_", " ")),
+                       "base": array(begin, "f8"), "x": array(np.maximum(end - begin, least), "f8"), "width": 0.6,
                        "y": [text(_label(kind, span.subject)) for span in mine], "marker": {"color": colour},
                        "text": words, "textposition": "none", "hovertemplate": "%{y}<br>%{text}<extra></extra>"})
     y = {"type": "category", "categoryorder": "array", "categoryarray": [text(label) for label in labels],
          "range": [len(labels) - 0.5, -0.5], "tickvals": [text(label) for label in labels],
-         "ticktext": [tick(_subject(label)) for label in labels], "showgrid": False, "fixedrange": True, "title": {"text": ""}}
+         "ticktext": [tick(_subject(label)) for label in labels], "showgrid": False, "fixedrange": True,
+         "title": {"text": ""}}
     figure = record.canvas.figure(traces, y, banded=False, hovermode="closest", barmode="overlay", showlegend=True)
     more = f"The first {MAX_ROWS_DRAWN} subjects." if len(labels) == MAX_ROWS_DRAWN else ""
     title = f"{plural(len(record.spans), 'disturbance')} on {plural(len({s.subject for s in record.spans}), 'subject')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from cosim.recorder.result import FolderSource
-from cosim.report.markup import MISSING, Section, count, folded, note, number, table, text
+from cosim.report.markup import MISSING, TIMES, Section, count, folded, note, number, table, text
 from cosim.report.record import Record
 from cosim.report.timeaxis import duration_words
 
@@ -34,8 +34,8 @@ def _budget(record: Record) -> str:
     speed = record.end_s / total
     solves = record.summary.get("solves")
     rate = f", {number(solves / total)} power flows a second" if isinstance(solves, int) and solves else ""
-    return (f"<h3>{duration_words(record.end_s)} simulated in {duration_words(total)}: {number(speed)} × real time{rate}"
-            f'</h3><div class=budget role=img aria-label="Time budget of the run">{"".join(bar)}</div>'
+    return (f"<h3>{duration_words(record.end_s)} simulated in {duration_words(total)}: {number(speed)} {TIMES} real "
+            f'time{rate}</h3><div class=budget role=img aria-label="Time budget of the run">{"".join(bar)}</div>'
             f"<ul class=keys>{''.join(keys)}</ul>")
 
 
@@ -45,11 +45,11 @@ def _facts(record: Record) -> str:
     for point in manifest.get("points") or ():
         kinds[point["kind"]] = kinds.get(point["kind"], 0) + 1
     listed = ", ".join(f"{count(n)} {text(kind.replace('_', ' '))}" for kind, n in kinds.items())
+    period_s = float(record_options.get("period_us") or 0) / 1e6
     sampled = len(manifest.get("sampled") or ())
     pairs = [
         ("Digest", f"<code>{text(record.result.digest, 200) or MISSING}</code>"),
-        ("Points", f"{listed or MISSING}; {count(sampled)} sampled every "
-                   f"{duration_words(float(record_options.get('period_us') or 0) / 1e6)}"),
+        ("Points", f"{listed or MISSING}; {count(sampled)} sampled every {duration_words(period_s)}"),
         ("Rows", ", ".join(f"{text(name)} {count(int(n))}" for name, n in record.rows.items()) or MISSING),
         ("Power flow", f"{text(record.summary.get('solver', MISSING))}{_because(record)}"),
         ("Changed by --set", ", ".join(f"<code>{text(change)}</code>" for change in manifest.get("overrides") or ())

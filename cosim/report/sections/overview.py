@@ -9,7 +9,7 @@ from shlex import quote
 import numpy as np
 
 from cosim.recorder.result import FolderSource
-from cosim.report.markup import MISSING, bus, count, energy, number, plural, pu, text
+from cosim.report.markup import MISSING, TO, bus, count, energy, number, plural, pu, text
 from cosim.report.record import Record
 from cosim.report.sections.channels import late_actions, lost_share
 from cosim.report.timeaxis import duration_words
@@ -32,11 +32,12 @@ def head(record: Record) -> str:
     length = duration_words(planned_s) if record.end_s >= planned_s else (
         f"{duration_words(record.end_s)} of {duration_words(planned_s)}")
     network = (record.scenario.get("grid") or {}).get("network", MISSING)
+    digest = record.result.digest
     start = record.scenario.get("start")
     facts = [("Status", f'<span class="status {text(status)}">{text(status)}</span>'), ("Simulated", length),
              *([("From", text(start))] if start else []), ("Network", text(network)),
              ("Seed", text(manifest.get("seed", MISSING))),
-             ("Digest", f'<code title="{text(record.result.digest)}">{text(record.result.digest[:16]) or MISSING}</code>'),
+             ("Digest", f'<code title="{text(digest)}">{text(digest[:16]) or MISSING}</code>'),
              ("Gridloop", text((manifest.get("versions") or {}).get("gridloop", MISSING)))]
     listed = "".join(f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts)
     return (f"<h1>{text(name)}</h1>{f'<p class=lead>{text(summary, 500)}</p>' if summary else ''}{banner}"
@@ -54,8 +55,9 @@ def _folder(record: Record) -> str:
 def cards(record: Record) -> str:
     """The key figures as cards; what is not known is left out."""
     found = [*_voltage_cards(record), *_energy_cards(record), *_control_cards(record)]
-    return "".join(f'<div class="card{" bad" if bad else ""}"><div class=label>{label}</div><div class=value>{value}</div>'
-                   f"<div class=where>{where}</div></div>" for label, value, where, bad in found)
+    return "".join(f'<div class="card{" bad" if bad else ""}"><div class=label>{label}</div>'
+                   f"<div class=value>{value}</div><div class=where>{where}</div></div>"
+                   for label, value, where, bad in found)
 
 
 Card = tuple[str, str, str, bool]
@@ -70,7 +72,7 @@ def _voltage_cards(record: Record) -> list[Card]:
     words = ", ".join(part for part in (f"{plural(under, 'bus', 'buses')} low" if under else "",
                                         f"{plural(over, 'bus', 'buses')} high" if over else "") if part)
     found: list[Card] = [("Voltage violations", f"{number(minutes)} <small>bus-min</small>",
-                          words or f"within {number(record.v_min_pu)}–{number(record.v_max_pu)} pu", minutes > 0)]
+                          words or f"within {number(record.v_min_pu)}{TO}{number(record.v_max_pu)} pu", minutes > 0)]
     for which, label in (("min", "Lowest voltage"), ("max", "Highest voltage")):
         value = kpis.get(f"v_{which}_pu")
         if isinstance(value, int | float) and isfinite(value):

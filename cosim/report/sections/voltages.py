@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.points import Vector
-from cosim.report.markup import Chart, Section, bus, count, note, number, plural, pu, text
+from cosim.report.markup import TO, Chart, Section, bus, count, note, number, plural, pu, text
 from cosim.report.plot import LEGEND, MARGIN, Scale, array, axis, heat, heat_height, limit, line, tick
 from cosim.report.record import Record
 from cosim.report.samples import Reduced
@@ -34,7 +35,7 @@ def voltages(record: Record) -> Section:
 
 def finding(record: Record, low: float, high: float) -> str:
     """What the voltages did, in a sentence: from the exact figures where the run has them, else from the samples."""
-    band = f"{number(record.v_min_pu)}–{number(record.v_max_pu)} pu"
+    band = f"{number(record.v_min_pu)}{TO}{number(record.v_max_pu)} pu"
     if not record.kpis:
         where = "within" if low >= record.v_min_pu and high <= record.v_max_pu else "outside"
         return f"Sampled voltages {where} {band}: {pu(low)} to {pu(high)} pu"
@@ -55,7 +56,7 @@ def _envelope(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     if len(names) == 1:
         lines.append(canvas.line(reduced, 0, names[0], hovertemplate="%{y:.4f} pu"))
     else:
-        edge = {"color": "--c1", "width": 1.2}
+        edge: dict[str, Any] = {"color": "--c1", "width": 1.2}
         lines += _percentiles(x, reduced.last) if len(names) >= 8 else []
         for name, values, which, dash in (("highest", np.fmax.reduce(high, axis=1), _argmax(high), "solid"),
                                           ("lowest", np.fmin.reduce(low, axis=1), _argmax(-low), "solid")):
@@ -70,9 +71,9 @@ def _envelope(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     return Chart(finding(record, float(np.nanmin(low)), float(np.nanmax(high))), figure, caption, 340)
 
 
-def _argmax(values: Vector) -> Vector:
+def _argmax(values: Vector) -> NDArray[np.intp]:
     """Column (n_row,) of the largest value in each row; 0 where all are missing."""
-    return np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1)
+    return np.asarray(np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1))
 
 
 def _percentiles(x: Vector, values: Vector) -> list[dict[str, Any]]:
@@ -80,7 +81,7 @@ def _percentiles(x: Vector, values: Vector) -> list[dict[str, Any]]:
     ranked = np.sort(values, axis=1)
     filled = np.isfinite(ranked).sum(axis=1)
     p5, p50, p95 = (_quantile(ranked, filled, share) for share in (0.05, 0.5, 0.95))
-    hidden = {"line": {"width": 0}, "hoverinfo": "skip"}
+    hidden: dict[str, Any] = {"line": {"width": 0}, "hoverinfo": "skip"}
     return [line(x, p5, "5 %", showlegend=False, **hidden),
             line(x, p95, "90 % of buses", fill="tonexty", fillcolor="--c1-soft", **hidden),
             line(x, p50, "median", color="--ink", hovertemplate="%{y:.4f} pu", width=1.4)]
@@ -107,7 +108,8 @@ def _map(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     scale = Scale("Voltage by bus (pu)", centre - reach, centre + reach, centre, colours, ".4f", ".2f")
     figure, shared = heat(record.canvas, reduced, names, "Bus", scale)
     dead = np.flatnonzero(reduced.gap.any(axis=0))
-    title = f"{plural(len(dead), 'bus', 'buses')} without voltage at times" if len(dead) else (
+    dead_words = ", ".join(bus(names[i]) for i in dead) if len(dead) <= 3 else f"{count(len(dead))} buses"
+    title = f"{dead_words} without voltage at times" if len(dead) else (
         f"Lowest at {bus(names[int(np.nanargmin(np.fmin.reduce(reduced.low, axis=0)))])}, highest at "
         f"{bus(names[int(np.nanargmax(np.fmax.reduce(reduced.high, axis=0)))])}")
     caption = "Strong colours: outside the limits. Grey: de-energised, or no power flow converged."
@@ -130,8 +132,9 @@ def _minutes(record: Record) -> list[Chart | str]:
                                            (f"above {number(record.v_max_pu)} pu", over, "--over")) if minutes]
     layout = {"barmode": "stack", "hovermode": "closest", "showlegend": True, "legend": LEGEND, "margin": MARGIN,
               "xaxis": {"title": {"text": "Time outside the limits (min)"}, "rangemode": "tozero"},
-              "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": ""}, "showgrid": False, "fixedrange": True,
-                        "tickvals": [text(name) for name in worst], "ticktext": [tick(name) for name in worst]}}
+              "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": ""}, "showgrid": False,
+                        "fixedrange": True, "tickvals": [text(name) for name in worst],
+                        "ticktext": [tick(name) for name in worst]}}
     more = f"The worst {MAX_BARS} of {count(len(total))} buses." if len(total) > MAX_BARS else ""
     return [Chart(f"{bus(worst[0], begins=True)} was outside the limits longest: {number(total[worst[0]])} min",
                   {"data": bars, "layout": layout}, more, 110 + 20 * len(worst))]

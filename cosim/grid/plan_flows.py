@@ -1,0 +1,126 @@
+"""What follows from the voltages of a solved plan: branch flows, generation, slack, losses, for one state or many.
+
+Worked out when asked for (`GridState.flows`), or for many states of one topology at once (`totals`), where NumPy's cost
+a call is shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.grid.network import IntArray, Network
+from cosim.grid.plan import Plan, summed
+from cosim.state import ComplexArray, FloatArray, Flows, GridState, Totals
+
+DEGREES = 180.0 / np.pi
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BranchEnds:
+    """Ends and ratings of the branches, each (n_branch,); `rated` is whether any has a rating."""
+
+    from_bus: IntArray
+    to_bus: IntArray
+    per_rating_from: FloatArray
+    per_rating_to: FloatArray
+    rated: bool
+    rating_is_current: bool
+
+
+def branch_ends(network: Network) -> BranchEnds:
+    """Of a network, without three-winding transformers (only pandapower carries those)."""
+    branches = network.branches
+    count = len(branches.line_names) + len(branches.trafo_names)
+    per_from, per_to = 1.0 / branches.rating_from_kva[:count], 1.0 / branches.rating_to_kva[:count]
+    return BranchEnds(branches.from_bus[:count], branches.to_bus[:count], per_from, per_to,
+                      bool(np.isfinite(per_from).any()), network.rating_is_current)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanSolution:
+    """Everything but the voltages that the flows of a solved plan depend on.
+
+    `injected` are active and reactive injections per bus without generators, each (n_bus,).
+    """
+
+    ends: BranchEnds
+    plan: Plan
+    injected: tuple[FloatArray, FloatArray]
+    gen_p_kw: FloatArray
+    fixed_q_kvar: FloatArray
+
+    @property
+    def family(self) -> object:
+        """The topology's plan."""
+        return self.plan
+
+    def flows(self, state: GridState) -> Flows:
+        """Of one state."""
+        voltage, plan = _voltage(state), self.plan
+        i_from, v_from = _current_from(self.ends, plan, voltage)
+        s_from = v_from * i_from.conj()
+        drawn = voltage * (plan.admittance @ voltage).conj()
+        gen_p, gen_q, slack_p, slack_q = self._generation(drawn)
+        angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
+        if plan.dead_bus.size:
+            angle[plan.dead_bus] = np.nan
+        loading = (_loading(self.ends, plan, voltage) if self.ends.rated
+                   else np.full(self.ends.from_bus.size, np.nan))
+        return Flows(angle, s_from.real, s_from.imag, loading, gen_p, gen_q, slack_p, slack_q,
+                     float(drawn.real.sum()))
+
+    def totals(self, states: Sequence[GridState]) -> Totals:
+        """Of states of this plan."""
+        plan, supply = self.plan, self.plan.supply
+        voltage = np.array([_voltage(state) for state in states])
+        drawn = (voltage * (plan.admittance @ voltage.T).T.conj()).real
+        others = [solution for state in states if isinstance(solution := state.solution, PlanSolution)]
+        injected = np.array([solution.injected[0] for solution in others])
+        gen_p = np.array([solution.gen_p_kw for solution in others]) * plan.gen_runs
+        at_slack = np.isin(supply.bus_site, supply.slack_site)
+        slack = (drawn - injected) @ at_slack - gen_p @ np.isin(supply.gen_site, supply.slack_site)
+        return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
+
+    def _generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
+        """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
+        plan, supply = self.plan, self.plan.supply
+        size = supply.n_site + 1
+        gen_p = self.gen_p_kw * plan.gen_runs
+        site_p = summed(supply.bus_site, drawn.real - self.injected[0], size)
+        site_q = summed(supply.bus_site, drawn.imag - self.injected[1], size)
+        site_p -= summed(supply.gen_site, gen_p, size)
+        if plan.any_fixed_q:
+            fixed = plan.fixed_q * self.fixed_q_kvar
+            site_q -= summed(supply.gen_site, fixed, size)
+        gen_q = site_q[supply.gen_site] * supply.q_share + supply.q_offset
+        if plan.any_fixed_q:
+            gen_q += fixed
+        slack_p, slack_q = site_p[supply.slack_site].sum(), site_q[supply.slack_site].sum()
+        gen_p[supply.slack_gen] = site_p[supply.gen_site[supply.slack_gen]] * supply.slack_parts
+        if supply.beside_slack.size:
+            slack_q -= gen_q[supply.beside_slack].sum()
+        return gen_p, gen_q, float(slack_p), float(slack_q)
+
+
+def _voltage(state: GridState) -> ComplexArray:
+    assert state.warm_start is not None
+    return state.warm_start
+
+
+def _current_from(ends: BranchEnds, plan: Plan, voltage: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
+    """Current into the from ends and the voltage there, each (…, n_branch) for voltages (…, n_bus)."""
+    v_from = voltage[..., ends.from_bus]
+    return plan.y_ff * v_from + plan.y_ft * voltage[..., ends.to_bus], v_from
+
+
+def _loading(ends: BranchEnds, plan: Plan, voltage: ComplexArray) -> FloatArray:
+    """The larger end's loading of each branch (…, n_branch)."""
+    i_from, v_from = _current_from(ends, plan, voltage)
+    v_to = voltage[..., ends.to_bus]
+    at_from, at_to = np.abs(i_from), np.abs(plan.y_tf * v_from + plan.y_tt * v_to)
+    if not ends.rating_is_current:
+        at_from, at_to = at_from * np.abs(v_from), at_to * np.abs(v_to)
+    return np.maximum(at_from * ends.per_rating_from, at_to * ends.per_rating_to)

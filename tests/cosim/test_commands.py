@@ -1,0 +1,431 @@
+"""The command inbox: answers, authority, time to live, entry times, journal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cosim.commands import NEVER_US, Authority, Command, CommandInbox, CommandKind, CommandStatus
+from cosim.kernel import Kernel, Phase
+from cosim.points import Point, PointDatabase, PointKind
+
+SCHEDULE, AGENT, OPERATOR, INTERLOCK = Authority
+NAN = math.nan
+
+
+@dataclass
+class Rows:
+    """A journal that keeps everything."""
+
+    rows: list[Command] = field(default_factory=list)
+
+    def command(self, command: Command) -> None:
+        """Append."""
+        self.rows.append(command)
+
+
+class Desk:
+    """Three outputs behind an input: ``pv.p`` and ``ev.p`` in -10..10, a breaker ``cb`` and an unbounded ``free``."""
+
+    def __init__(self, **options: Any) -> None:
+        self.kernel = Kernel()
+        self.points = PointDatabase((
+            Point("bus.v_pu", PointKind.ANALOG_INPUT), Point("pv.p", PointKind.ANALOG_OUTPUT, low=-10, high=10),
+            Point("ev.p", PointKind.ANALOG_OUTPUT, low=-10, high=10), Point("cb", PointKind.BINARY_OUTPUT),
+            Point("free", PointKind.ANALOG_OUTPUT)))
+        self.journal = Rows()
+        self.woken: list[int] = []
+        self.inbox = CommandInbox(self.points, self.kernel, self.journal, wake=self.woken.append, **options)
+
+    def submit(self, value: float, authority: Authority = OPERATOR, point: str = "pv.p",
+               **options: Any) -> CommandStatus:
+        """From outside."""
+        return self.inbox.submit(point, value, "test", authority, **options)
+
+    def drain(self, t_us: int) -> list[float]:
+        """Advance to `t_us`, drain there, and give what is in force."""
+        self.kernel.advance_to(t_us)
+        return self.inbox.drain(t_us).values.tolist()
+
+    def pv(self, t_us: int) -> float:
+        """What pv.p is asked to be."""
+        return self.drain(t_us)[0]
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("point", "value", "status"), [
+    ("pv.p", 10.0, CommandStatus.ACCEPTED), ("pv.p", -10.0, CommandStatus.ACCEPTED),
+    ("cb", 1.0, CommandStatus.ACCEPTED),
+    ("free", -1e300, CommandStatus.ACCEPTED), ("nobody", 1.0, CommandStatus.UNKNOWN_POINT),
+    ("bus.v_pu", 1.0, CommandStatus.NOT_WRITABLE), ("pv.p", NAN, CommandStatus.NOT_A_NUMBER),
+    ("free", NAN, CommandStatus.NOT_A_NUMBER), ("cb", NAN, CommandStatus.NOT_A_NUMBER),
+    ("pv.p", 10.000001, CommandStatus.OUT_OF_RANGE), ("pv.p", math.inf, CommandStatus.OUT_OF_RANGE),
+    ("free", math.inf, CommandStatus.OUT_OF_RANGE), ("free", -math.inf, CommandStatus.OUT_OF_RANGE),
+    ("cb", 0.5, CommandStatus.OUT_OF_RANGE), ("cb", 2.0, CommandStatus.OUT_OF_RANGE)])
+def test_the_answer_is_immediate(point: str, value: float, status: CommandStatus) -> None:
+    """Every refusal of one value, and the edges of what is accepted; only what is accepted comes into force."""
+    desk = Desk()
+    assert desk.submit(value, point=point) is status
+    asked = [v for v in desk.drain(10) if v == v]
+    assert asked == ([value] if status is CommandStatus.ACCEPTED else [])
+
+
+@pytest.mark.parametrize("point_id", [-1, 5, 10**12])
+def test_ids_that_no_point_has_are_unknown(point_id: int) -> None:
+    """Also for a release, and never an index from the end."""
+    desk = Desk()
+    assert desk.inbox.submit_many([point_id], [0.0], "t") is CommandStatus.UNKNOWN_POINT
+    assert desk.inbox.release([point_id], "t") is CommandStatus.UNKNOWN_POINT
+    assert desk.inbox.release([0], "t") is CommandStatus.NOT_WRITABLE
+
+
+def test_an_interlock_blocks_whoever_is_below() -> None:
+    """BLOCKED while it is in force, for that point only and not for another interlock."""
+    desk = Desk()
+    desk.submit(0.0, INTERLOCK)
+    desk.drain(10)
+    assert desk.submit(5.0, OPERATOR) is CommandStatus.BLOCKED
+    assert desk.submit(5.0, OPERATOR, point="ev.p") is CommandStatus.ACCEPTED
+    assert desk.submit(1.0, INTERLOCK) is CommandStatus.ACCEPTED
+    desk.inbox.release([1], "t", INTERLOCK)
+    desk.drain(20)
+    assert desk.submit(5.0, OPERATOR) is CommandStatus.ACCEPTED
+
+
+@pytest.mark.parametrize(("ttl_s", "status"), [
+    (NAN, CommandStatus.NOT_A_NUMBER), (-1.0, CommandStatus.OUT_OF_RANGE), (0.0, CommandStatus.OUT_OF_RANGE),
+    (-math.inf, CommandStatus.OUT_OF_RANGE), (1e-9, CommandStatus.OUT_OF_RANGE), (math.inf, CommandStatus.ACCEPTED),
+    (1e300, CommandStatus.ACCEPTED), (1e-6, CommandStatus.ACCEPTED)])
+def test_a_time_to_live_that_is_none_is_refused(ttl_s: float, status: CommandStatus) -> None:
+    """It would never be in force; it must not be called accepted, nor crash.  Beyond all time is for ever."""
+    desk = Desk()
+    assert desk.submit(5.0, ttl_s=ttl_s) is status
+    desk.drain(10)
+    row = desk.journal.rows[0]
+    assert row.status is status
+    assert isinstance(row.expires_us, int)
+    assert row.t_us <= row.expires_us <= NEVER_US
+    if ttl_s >= 1e300:
+        assert desk.pv(10**15) == 5.0
+
+
+def test_the_first_refusal_in_order_is_the_answer() -> None:
+    """Of a vector with several mistakes."""
+    inbox = Desk().inbox
+    assert inbox.submit_many([1, 2, 3], [0.0, 99.0, NAN], "t") is CommandStatus.OUT_OF_RANGE
+    assert inbox.submit_many([1, 3, 2], [0.0, NAN, 99.0], "t") is CommandStatus.NOT_A_NUMBER
+
+
+# -- the queue's limit ------------------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_bounded_before_and_after_entering() -> None:
+    """What waits to enter counts, so that a flood within one instant is bounded too; a drain makes room."""
+    desk = Desk(limit=3)
+    answers = [desk.submit(float(i)) for i in range(5)]
+    assert answers == [CommandStatus.ACCEPTED] * 3 + [CommandStatus.QUEUE_FULL] * 2
+    assert desk.inbox.release([1], "t") is CommandStatus.QUEUE_FULL
+    desk.kernel.advance_to(5)
+    assert desk.submit(0.0) is CommandStatus.QUEUE_FULL
+    assert desk.inbox.post((1,), (0.0,), "a", AGENT) is CommandStatus.QUEUE_FULL
+    assert desk.pv(6) == 2.0
+    assert desk.submit(0.0) is CommandStatus.ACCEPTED
+
+
+def test_refusals_do_not_fill_the_queue() -> None:
+    """Nonsense from outside cannot shut out sense."""
+    desk = Desk(limit=2)
+    for _ in range(100):
+        desk.submit(NAN)
+    assert desk.submit(1.0) is CommandStatus.ACCEPTED
+
+
+# -- authority --------------------------------------------------------------------------------------------------------
+
+
+def test_the_highest_live_authority_is_in_force() -> None:
+    """Whatever the order of arrival, for every subset."""
+    for mask in range(1, 16):
+        who = [authority for authority in Authority if mask >> authority & 1]
+        for order in (who, who[::-1]):
+            desk = Desk()
+            for authority in order:
+                assert desk.submit(float(authority), authority) is CommandStatus.ACCEPTED
+            assert desk.pv(10) == float(max(who))
+            assert desk.inbox.in_force.authority[0] == max(who)
+
+
+def test_the_lower_command_resumes_on_release() -> None:
+    """Step by step down to nobody."""
+    desk = Desk()
+    for authority in Authority:
+        desk.submit(float(authority), authority)
+    seen = [desk.pv(10)]
+    for i, authority in enumerate(reversed(Authority)):
+        desk.inbox.release([1], "t", authority)
+        seen.append(desk.pv(20 + 10 * i))
+    assert seen[:4] == [3.0, 2.0, 1.0, 0.0]
+    assert math.isnan(seen[4])
+    assert desk.inbox.in_force.authority[0] == -1
+
+
+def test_equal_authority_replaces_also_its_time_to_live() -> None:
+    """The later command, with or without an end, takes the slot."""
+    desk = Desk()
+    desk.submit(1.0, ttl_s=1e-5)
+    desk.submit(2.0)
+    assert desk.pv(5) == 2.0
+    assert desk.pv(1000) == 2.0
+
+
+def test_releasing_what_is_not_held_is_harmless() -> None:
+    """Accepted, and nothing changes for others."""
+    desk = Desk()
+    desk.submit(1.0, AGENT)
+    assert desk.inbox.release([1, 2], "t", OPERATOR) is CommandStatus.ACCEPTED
+    assert desk.pv(5) == 1.0
+
+
+def test_a_lower_command_sent_meanwhile_resumes() -> None:
+    """It waits under the higher one and is in force when that ends."""
+    desk = Desk()
+    desk.submit(1.0, OPERATOR, ttl_s=2e-5)
+    desk.drain(5)
+    assert desk.inbox.post((1,), (7.0,), "a", AGENT) is CommandStatus.ACCEPTED
+    assert desk.pv(10) == 1.0
+    assert desk.pv(30) == 7.0
+
+
+# -- time to live -----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_ends_exactly_at_its_expiry() -> None:
+    """In force a microsecond before, not at the expiry itself; the next expiry is told meanwhile."""
+    desk = Desk()
+    desk.submit(3.0, ttl_s=10e-6)
+    assert desk.pv(1) == 3.0
+    assert desk.inbox.next_expiry_us == 11
+    assert desk.pv(10) == 3.0
+    assert math.isnan(desk.pv(11))
+    assert desk.inbox.next_expiry_us == NEVER_US
+
+
+def test_a_command_that_ends_before_the_scan_is_never_in_force() -> None:
+    """Accepted, journalled, and over."""
+    desk = Desk()
+    assert desk.submit(3.0, ttl_s=5e-6) is CommandStatus.ACCEPTED
+    assert math.isnan(desk.pv(100))
+
+
+def test_expiries_are_found_in_order() -> None:
+    """Several ends at several authorities: each takes effect at its own time."""
+    desk = Desk()
+    for authority, ttl_us in ((INTERLOCK, 10), (OPERATOR, 30), (AGENT, 20)):
+        desk.submit(float(authority), authority, ttl_s=ttl_us * 1e-6)
+    assert [desk.pv(t_us) for t_us in (5, 11, 25, 30)] == [3.0, 2.0, 2.0, 2.0]
+    assert math.isnan(desk.pv(31))
+
+
+# -- vectors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", [[1.0, 99.0], [99.0, 1.0], [1.0, NAN]])
+def test_a_vector_is_applied_whole_or_not_at_all(values: list[float]) -> None:
+    """One refusal refuses all, as one row."""
+    desk = Desk()
+    assert desk.inbox.submit_many([1, 2], values, "t") is not CommandStatus.ACCEPTED
+    assert all(v != v for v in desk.drain(10))
+    assert [len(row.ids) for row in desk.journal.rows] == [2]
+
+
+def test_a_vector_is_one_row_of_plain_numbers() -> None:
+    """Arrays are taken; what is journalled are ints and floats."""
+    desk = Desk()
+    assert desk.inbox.submit_many(np.array([1, 2]), np.array([1.5, 2.5]), "t") is CommandStatus.ACCEPTED
+    assert desk.drain(10)[:2] == [1.5, 2.5]
+    (row,) = desk.journal.rows
+    assert (row.ids, row.values) == ((1, 2), (1.5, 2.5))
+    assert {type(x) for x in row.ids + row.values} == {int, float}
+
+
+def test_a_vector_of_unequal_lengths_is_our_mistake() -> None:
+    """Never silently cut."""
+    with pytest.raises(ValueError, match="zip"):
+        Desk().inbox.submit_many([1, 2], [1.0], "t")
+
+
+# -- when it enters ---------------------------------------------------------------------------------------------------
+
+
+def test_a_request_enters_after_the_last_finished_instant() -> None:
+    """max(last + 1 us, at), with an `at` in the past counting for nothing."""
+    desk = Desk()
+    desk.kernel.advance_to(100)
+    for at_us in (None, 0, -5, 100, 101):
+        desk.submit(1.0, at_us=at_us)
+    desk.submit(2.0, at_us=250)
+    desk.kernel.advance_to(300)
+    assert [row.t_us for row in desk.journal.rows] == [101] * 5 + [250]
+
+
+def test_requests_enter_in_the_order_they_came() -> None:
+    """None overtakes an earlier one, whatever its `at`."""
+    desk = Desk()
+    for value, at_us in ((1.0, 50), (2.0, 20), (3.0, None)):
+        desk.submit(value, at_us=at_us)
+    assert desk.pv(60) == 3.0
+    assert [(row.t_us, row.values) for row in desk.journal.rows] == [(50, (1.0,)), (50, (2.0,)), (50, (3.0,))]
+
+
+def test_requests_enter_between_drive_and_solve() -> None:
+    """In DECIDE: an interlock of the same instant's DRIVE is there already, the SOLVE sees both."""
+    desk = Desk()
+    seen: list[float] = []
+    desk.submit(1.0, at_us=10)
+    desk.kernel.at(10, lambda _: seen.append(len(desk.journal.rows)))
+    desk.kernel.at(10, lambda _: seen.append(desk.inbox.drain(10).values[0]), phase=Phase.SOLVE)
+    desk.kernel.advance_to(10)
+    assert seen == [0, 1.0]
+
+
+def test_while_a_decision_is_due_requests_enter_that_very_instant() -> None:
+    """The deciding window lies before SOLVE of the instant that stands."""
+    desk = Desk()
+    solved: list[float] = []
+    desk.kernel.at(10, lambda _: desk.kernel.stop_for_decision())
+    desk.kernel.at(10, lambda _: solved.append(desk.inbox.drain(10).values[0]), phase=Phase.SOLVE)
+    assert desk.kernel.advance_to_decision(100) == 10
+    desk.inbox.deciding = True
+    desk.submit(4.0)
+    desk.inbox.deciding = False
+    assert desk.kernel.advance_to_decision(100) is None
+    assert solved == [4.0]
+    assert desk.journal.rows[0].t_us == 10
+
+
+def test_whoever_enters_wakes_the_simulation() -> None:
+    """With the time; a refused request wakes nobody."""
+    desk = Desk()
+    desk.submit(1.0, at_us=7)
+    desk.submit(NAN, at_us=8)
+    desk.kernel.advance_to(10)
+    desk.inbox.post((1,), (2.0,), "a", AGENT)
+    desk.inbox.post((1,), (99.0,), "a", AGENT)
+    desk.inbox.post_release((1,), "a", AGENT)
+    assert desk.woken == [7, 10, 10]
+
+
+# -- the journal ------------------------------------------------------------------------------------------------------
+
+
+def test_every_request_is_a_row_refused_or_not() -> None:
+    """Except for a name that no point has: there is no id to write."""
+    desk = Desk()
+    desk.submit(1.0)
+    desk.submit(99.0)
+    desk.submit(1.0, point="nobody")
+    desk.inbox.release([1], "t")
+    desk.inbox.release([0], "t")
+    desk.kernel.advance_to(10)
+    assert [(row.kind.name, row.status.name, row.external) for row in desk.journal.rows] == [
+        ("SET", "ACCEPTED", True), ("SET", "OUT_OF_RANGE", True), ("RELEASE", "ACCEPTED", True),
+        ("RELEASE", "NOT_WRITABLE", True)]
+
+
+def test_requests_from_inside_are_marked_so() -> None:
+    """They are recorded at once, and are not external."""
+    desk = Desk()
+    desk.inbox.post((1,), (2.0,), "a", AGENT, 50)
+    desk.inbox.post_release((1,), "a", AGENT)
+    assert [(row.t_us, row.external, row.expires_us) for row in desk.journal.rows] == [
+        (0, False, 50), (0, False, NEVER_US)]
+
+
+def test_an_action_goes_to_whoever_takes_actions_on() -> None:
+    """One row, no slot of its own."""
+    desk, taken = Desk(), []
+    desk.inbox.on_action = taken.append
+    desk.inbox.submit_action(np.array([1, 2]), np.array([1.0, NAN]), "learner")
+    assert all(v != v for v in desk.drain(10))
+    assert [(row.kind, row.source) for row in desk.journal.rows] == [(CommandKind.ACTION, "learner")]
+    assert taken == desk.journal.rows
+
+
+def test_a_journal_reentered_gives_the_same_run() -> None:
+    """Times, order and status as recorded: also a refusal, which the fresh inbox might not have made."""
+    first = Desk()
+    first.submit(1.0, INTERLOCK, at_us=3)
+    first.drain(5)
+    first.submit(9.0, OPERATOR, at_us=7)
+    first.submit(2.0, OPERATOR, point="ev.p", ttl_s=1.0)
+    values = first.drain(20)
+    again = Desk()
+    for row in first.journal.rows:
+        again.inbox.reenter(row)
+    assert str(again.drain(20)) == str(values)
+    assert again.journal.rows == first.journal.rows
+    assert CommandStatus.BLOCKED in [row.status for row in again.journal.rows]
+
+
+# -- draining ---------------------------------------------------------------------------------------------------------
+
+
+def test_draining_without_a_change_gives_the_same_object() -> None:
+    """So a caller may compare by identity; a change gives a new one and leaves the old as it was."""
+    desk = Desk()
+    desk.submit(1.0, ttl_s=1e-4)
+    desk.drain(10)
+    before = desk.inbox.drain(10)
+    assert desk.inbox.drain(50) is before
+    assert desk.inbox.in_force is before
+    desk.submit(2.0)
+    desk.drain(60)
+    assert desk.inbox.drain(60) is not before
+    assert before.values[0] == 1.0
+
+
+ACTS = st.one_of(
+    st.tuples(st.just("set"), st.integers(1, 3), st.sampled_from(Authority), st.sampled_from([0.0, 1.0]),
+              st.sampled_from([None, 1, 2, 5, 20])),
+    st.tuples(st.just("release"), st.integers(1, 3), st.sampled_from(Authority)),
+    st.tuples(st.just("wait"), st.integers(1, 12)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ACTS, max_size=40))
+def test_arbitration_equals_a_naive_model(acts: list[tuple[Any, ...]]) -> None:
+    """Any sequence of commands, ends and releases: the last live command of the highest authority, per point."""
+    desk, t_us = Desk(), 0
+    slots: dict[tuple[int, Authority], tuple[float, float]] = {}
+
+    def expected(point: int) -> tuple[float, int]:
+        live = [(a, slots[point, a][0]) for a in Authority if slots.get((point, a), (0, -1))[1] > t_us]
+        return (live[-1][1], int(live[-1][0])) if live else (NAN, -1)
+
+    blocked: set[int] = set()
+    for act in acts:
+        if act[0] == "wait":
+            t_us += act[1]
+            found = desk.inbox.drain(t_us) if desk.kernel.advance_to(t_us) else None
+            wanted = [expected(point) for point in (1, 2, 3)]
+            assert str(found.values[:3].tolist()) == str([value for value, _ in wanted])
+            assert found.authority[:3].tolist() == [authority for _, authority in wanted]
+            blocked = {point for point in (1, 2, 3) if wanted[point - 1][1] == INTERLOCK}
+        elif act[0] == "release":
+            desk.inbox.post_release((act[1],), "t", act[2])
+            slots.pop((act[1], act[2]), None)
+        else:
+            _, point, authority, value, ttl_us = act
+            status = desk.inbox.post((point,), (value,), "t", authority, NEVER_US if ttl_us is None else t_us + ttl_us)
+            refuse = point in blocked and authority < INTERLOCK
+            assert status is (CommandStatus.BLOCKED if refuse else CommandStatus.ACCEPTED)
+            if not refuse:
+                slots[point, authority] = (value, math.inf if ttl_us is None else t_us + ttl_us)
