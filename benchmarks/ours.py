@@ -50,11 +50,12 @@ def kernel_senders(n: int, duration_s: int) -> tuple[int, float]:
     from cosim.channel import build_channels
     from cosim.kernel import Kernel
     from cosim.plugins import Registry
+    from cosim.scenario.schema import Channel
 
     kernel = Kernel(1)
     rules = [{"kind": "latency", "distribution": "uniform", "low_ms": DELAY_S[0] * 1e3, "high_ms": DELAY_S[1] * 1e3},
              {"kind": "loss", "probability": LOSS}]
-    link = build_channels([{"name": "wan", "rules": rules}], kernel, Registry())["wan"].up
+    link = build_channels([Channel(name="wan", rules=tuple(rules))], kernel, Registry())["wan"].up
     for _ in range(n):
         kernel.every(1_000_000, _Sender(link).send)
     begun_s = perf_counter()

@@ -35,7 +35,8 @@ class Arbiter:
         self._expires_us = [[0] * n_output for _ in range(n_authority)]
         self.winner = [NOBODY] * n_output
         """Authority in force per slot, as of the last `settle`; -1: nobody."""
-        self._touched: dict[int, None] = {}
+        self._touched: dict[int, int] = {}
+        """Slots to look at again, and the one authority put there (-1: several, or something ended)."""
         self.next_expiry_us = NEVER_US
         """No command in force ends before this."""
         self.in_force = InForce(np.full(n_output, np.nan), np.full(n_output, NOBODY, np.int8))
@@ -44,27 +45,32 @@ class Arbiter:
         """Take a command into its slot, in the place of the one of equal authority."""
         self._values[authority][slot] = value
         self._expires_us[authority][slot] = expires_us
-        self._touched[slot] = None
+        self._touched[slot] = authority if self._touched.get(slot, authority) == authority else NOBODY
         if expires_us < self.next_expiry_us:
             self.next_expiry_us = expires_us
 
     def release(self, slot: int, authority: int) -> None:
         """Empty a slot."""
         self._expires_us[authority][slot] = 0
-        self._touched[slot] = None
+        self._touched[slot] = NOBODY
 
     def settle(self, t_us: int) -> InForce:
         """What is in force at `t_us`; the same object while nothing changed.  A command ends *at* its expiry."""
         if t_us >= self.next_expiry_us:
-            self._touched.update(dict.fromkeys(range(len(self.winner))))
+            self._touched.update(dict.fromkeys(range(len(self.winner)), NOBODY))
             ends = (t for row in self._expires_us for t in row if t > t_us)
             self.next_expiry_us = min(ends, default=NEVER_US)
         if not self._touched:
             return self.in_force
         values, authorities = self.in_force.values.copy(), self.in_force.authority.copy()
-        for slot in self._touched:
-            self.winner[slot] = authorities[slot] = winner = self._highest(slot, t_us)
-            values[slot] = self._values[winner][slot] if winner >= 0 else np.nan
+        winners, table, expires_us = self.winner, self._values, self._expires_us
+        for slot, only in self._touched.items():
+            # Usually whoever was in force has sent the next command.
+            winner = (only if only >= winners[slot] and only >= 0 and expires_us[only][slot] > t_us
+                      else self._highest(slot, t_us))
+            if winner != winners[slot]:
+                winners[slot] = authorities[slot] = winner
+            values[slot] = table[winner][slot] if winner >= 0 else np.nan
         self._touched.clear()
         self.in_force = InForce(values, authorities)
         return self.in_force

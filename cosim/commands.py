@@ -29,6 +29,8 @@ from cosim.arbiter import NEVER_US, Arbiter, InForce
 from cosim.kernel import MICROSECONDS, Kernel, Phase
 from cosim.points import Ids, Point, PointDatabase, PointKind, Vector
 
+__all__ = ["NEVER_US", "Authority", "Command", "CommandInbox", "CommandKind", "CommandStatus", "InForce", "Journal"]
+
 
 class Authority(IntEnum):
     """Precedence of who asks; higher wins."""
@@ -52,7 +54,9 @@ class CommandStatus(Enum):
     QUEUE_FULL = "queue_full"
 
 
-_ACCEPTED = CommandStatus.ACCEPTED  # one look-up less, once per agent and period
+# Looked up once per agent and period.
+_ACCEPTED = CommandStatus.ACCEPTED
+_INTERLOCK = Authority.INTERLOCK
 
 
 class CommandKind(IntEnum):
@@ -62,6 +66,9 @@ class CommandKind(IntEnum):
     RELEASE = 1
     ACTION = 2
     """What an agent decided outside did: `source` is the agent, and it travels as the agent's own actions do."""
+
+
+_SET = CommandKind.SET
 
 
 class Command(NamedTuple):
@@ -188,7 +195,7 @@ class CommandInbox:
         """Ask from inside the simulation, now: not journalled (scenario and seed produce it again), but recorded."""
         status = self.check(ids, values, authority)
         t_us = self._kernel.now_us
-        command = Command(t_us, CommandKind.SET, source, authority, ids, values, expires_us, status, False)
+        command = Command(t_us, _SET, source, authority, ids, values, expires_us, status, False)
         self._journal.command(command)
         if status is _ACCEPTED:
             self._queue.append(command)
@@ -203,16 +210,19 @@ class CommandInbox:
 
     def check(self, ids: tuple[int, ...], values: tuple[float, ...], authority: Authority) -> CommandStatus:
         """The answer a request would get now: the first refusal in the order of `ids`, else ACCEPTED."""
-        if self._full():
+        if len(ids) != len(values):
+            raise ValueError(f"{len(ids)} points and {len(values)} values: expected one value a point")
+        if len(self._queue) + self._coming >= self._limit:
             return CommandStatus.QUEUE_FULL
-        for point_id, value in zip(ids, values, strict=True):
-            output = self._outputs.get(point_id)
+        outputs, winner = self._outputs, self._arbiter.winner
+        for i, point_id in enumerate(ids):
+            value, output = values[i], outputs.get(point_id)
             if output is None:
                 return self._no_output(point_id)
             slot, low, high, binary = output
             if not low <= value <= high or (binary and value not in (0.0, 1.0)):
                 return CommandStatus.OUT_OF_RANGE if value == value else CommandStatus.NOT_A_NUMBER
-            if self._arbiter.winner[slot] == Authority.INTERLOCK and authority < Authority.INTERLOCK:
+            if winner[slot] == _INTERLOCK > authority:
                 return CommandStatus.BLOCKED
         return _ACCEPTED
 
@@ -223,8 +233,14 @@ class CommandInbox:
 
         The same object comes back while nothing changed, so a caller may compare by identity.
         """
-        for command in self._queue:
-            self._apply(command)
+        outputs, put = self._outputs, self._arbiter.put
+        for _, kind, _, authority, ids, values, expires_us, _, _ in self._queue:
+            if kind is _SET:
+                for i, point_id in enumerate(ids):
+                    put(outputs[point_id][0], authority, values[i], expires_us)
+            else:
+                for point_id in ids:
+                    self._arbiter.release(outputs[point_id].slot, authority)
         self._queue.clear()
         return self._arbiter.settle(t_us)
 
@@ -237,15 +253,6 @@ class CommandInbox:
     def next_expiry_us(self) -> int:
         """No command in force ends by its time to live before this (NEVER_US: none ever does)."""
         return self._arbiter.next_expiry_us
-
-    def _apply(self, command: Command) -> None:
-        outputs, arbiter, authority = self._outputs, self._arbiter, command.authority
-        if command.kind is CommandKind.RELEASE:
-            for point_id in command.ids:
-                arbiter.release(outputs[point_id].slot, authority)
-            return
-        for point_id, value in zip(command.ids, command.values, strict=True):
-            arbiter.put(outputs[point_id].slot, authority, value, command.expires_us)
 
     def _entry_us(self, at_us: int | None) -> int:
         """Never into an instant that is done, and never before a command that came earlier."""

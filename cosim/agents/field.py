@@ -28,7 +28,7 @@ class Action(NamedTuple):
     """What agent `agent` decided: `decided_us` is when it woke; a NaN value leaves that setpoint alone."""
 
     decided_us: int
-    values: Sequence[float] | Vector
+    values: tuple[float, ...]
     agent: str
 
 
@@ -63,7 +63,7 @@ class LatePolicy:
 class FieldEnd:
     """Turns the actions of one agent into commands."""
 
-    def __init__(self, name: str, ids: Ids, authority: Authority, ttl_us: int | None, late: LatePolicy,
+    def __init__(self, name: str, ids: Ids, *, authority: Authority, ttl_us: int | None, late: LatePolicy,
                  inbox: CommandInbox, points: PointDatabase, count_late: Callable[[str], None],
                  kernel: Kernel) -> None:
         self.name = name
@@ -86,7 +86,7 @@ class FieldEnd:
         if self._deadline_us is not None and now_us - decided_us > self._deadline_us:
             self._be_late("late", now_us)
         else:
-            self.post(action.values, now_us)
+            self._post(action.values, now_us)
 
     def watch(self, now_us: int) -> None:
         """Called once a period: has an action come at all?"""
@@ -95,7 +95,9 @@ class FieldEnd:
 
     def post(self, values: Sequence[float] | Vector, now_us: int) -> None:
         """Submit values (n_actuated,), leaving out NaN."""
-        wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else values)
+        self._post(tuple(values.tolist() if isinstance(values, np.ndarray) else values), now_us)
+
+    def _post(self, wanted: tuple[float, ...], now_us: int) -> None:
         if len(wanted) != self._n:
             raise PluginError(f"agent '{self.name}': its policy answered {len(wanted)} values; "
                               f"expected {self._n} (one for each point in `actuate`)")

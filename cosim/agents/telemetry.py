@@ -58,18 +58,16 @@ class TelemetryHub:
         """Report every `period_us` from `offset_us` on."""
         turn = self._turns.get((period_us, offset_us))
         if turn is None:
-            turn = self._turns[period_us, offset_us] = _Turn(self._points)
-            later = self._kernel.at
-            self._kernel.every(period_us, lambda now_us, turn=turn: later(now_us, turn.report, None, Phase.REPORT),
-                               offset_us=offset_us)
+            turn = self._turns[period_us, offset_us] = _Turn(self._kernel, self._points)
+            self._kernel.every(period_us, turn.wake, offset_us=offset_us)
         turn.add(reporter)
 
 
 class _Turn:
     """Reporters of one period and offset: one read of the points for all of them."""
 
-    def __init__(self, points: PointDatabase) -> None:
-        self._points = points
+    def __init__(self, kernel: Kernel, points: PointDatabase) -> None:
+        self._kernel, self._points = kernel, points
         self._ids: Ids = np.zeros(0, np.int64)
         self._entries: list[tuple[Any, int, Any, slice, str]] = []
 
@@ -80,6 +78,10 @@ class _Turn:
         self._points.require(reporter.ids)
         self._entries.append((reporter.link.send, size_bytes(n), reporter.seer.see, slice(start, start + n),
                               reporter.seer.name))
+
+    def wake(self, now_us: int) -> None:
+        """It is time: report once this instant is published."""
+        self._kernel.at(now_us, self.report, None, Phase.REPORT)
 
     def report(self, _: Any) -> None:
         """Send every agent its points as last published."""

@@ -21,10 +21,11 @@ class BandwidthConfig(RuleConfig):
     """
 
     kind: str = "bandwidth"
-    bits_per_second: int = Field(gt=0)
-    queue_messages: int = Field(1000, ge=0, le=1_000_000)
-    queue_bytes: int | None = Field(None, ge=0)
-    overhead_bytes: int = Field(0, ge=0)
+    bits_per_second: int = Field(gt=0, description="Rate of the line; messages are sent one after the other.")
+    queue_messages: int = Field(1000, ge=0, le=1_000_000, description="Most messages that wait, besides the one being "
+                                                                      "sent; more are dropped.")
+    queue_bytes: int | None = Field(None, ge=0, description="Most bytes that wait (default: any number).")
+    overhead_bytes: int = Field(0, ge=0, description="Headers: added to the size of every message.")
 
 
 class Bandwidth(Judged):

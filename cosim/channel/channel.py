@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosim.channel.config import ChannelConfig, Ordering, channel_problems, read_rule
 from cosim.channel.link import Link
 from cosim.channel.route import Route
 from cosim.channel.rule import Rule, RuleSite
 from cosim.channel.traffic import Traffic
-from cosim.errors import PluginError, ScenarioError
+from cosim.errors import PluginError, Problem, ScenarioError
 from cosim.kernel import T_MAX_US, Kernel
 from cosim.plugins import Registry
 from cosim.points import Point, Vector
+from cosim.scenario.plugin_options import configure
+from cosim.scenario.schema import Channel as ChannelSpec
+from cosim.scenario.schema import Ordering
 
 
 class Channel:
@@ -51,39 +53,63 @@ class Channel:
         self.down.measure(out[half:])
 
 
-def build_channels(raws: Sequence[Mapping[str, Any]], kernel: Kernel, registry: Registry,
+def build_channels(specs: Sequence[ChannelSpec], kernel: Kernel, registry: Registry,
                    folder: Path = Path()) -> dict[str, Channel]:
     """Channels by name, in scenario order; `folder` is where relative file names begin.
 
-    Raises ScenarioError with every problem found, or PluginError for a file that cannot be used.
+    Names and hops are taken as checked (`cosim.scenario.rules`).  Raises ScenarioError with every problem of every
+    rule, at paths like ``channels.0.rules.1.probability``.
     """
-    problems = channel_problems(raws, registry)
-    if problems:
-        raise ScenarioError(problems)
-    configs = [ChannelConfig.model_validate(raw) for raw in raws]
-    built = {config.name: _with_rules(config, kernel, registry, folder) for config in configs if config.hops is None}
-    return {config.name: built[config.name] if config.hops is None else _over_hops(config, kernel, built)
-            for config in configs}
+    builder = _Builder(kernel, registry, folder)
+    built = {spec.name: builder.link_pair(spec, f"channels.{i}") for i, spec in enumerate(specs) if spec.hops is None}
+    if builder.problems:
+        raise ScenarioError(tuple(builder.problems.values()))
+    return {spec.name: built[spec.name] if spec.hops is None else _over_hops(spec, kernel, built) for spec in specs}
 
 
-def _with_rules(config: ChannelConfig, kernel: Kernel, registry: Registry, folder: Path) -> Channel:
-    links = []
-    for direction in ("up", "down"):
-        name = f"channel.{config.name}.{direction}"
-        rules: list[Rule] = []
-        for i, raw in enumerate(config.rules_of(direction)):
-            plugin, options = read_rule(raw, registry)
-            try:
-                rules.append(plugin.build(options, RuleSite(kernel.rng(f"{name}.{i}"), kernel, folder)))
-            except PluginError as error:
-                raise PluginError(f"{name}, rule {i} ({options.kind}): {error}") from error
-        links.append(Link(name, kernel, rules, fifo=config.ordering is Ordering.FIFO, capacity=config.capacity))
-    return Channel(config.name, *links)
+class _Builder:
+    """Builds links and collects problems by path: a rule of both directions is wrong once."""
+
+    def __init__(self, kernel: Kernel, registry: Registry, folder: Path) -> None:
+        self.problems: dict[str, Problem] = {}
+        self._kernel, self._registry, self._folder = kernel, registry, folder
+
+    def link_pair(self, spec: ChannelSpec, path: str) -> Channel:
+        """The channel of a spec with rules of its own."""
+        links = []
+        for direction in ("up", "down"):
+            name = f"channel.{spec.name}.{direction}"
+            key = "rules" if getattr(spec, direction) is None else direction
+            rules = [rule for i, raw in enumerate(spec.rules_of(direction))
+                     if (rule := self._rule(raw, f"{path}.{key}.{i}", f"{name}.{i}")) is not None]
+            links.append(Link(name, self._kernel, rules, fifo=spec.ordering is Ordering.FIFO, capacity=spec.capacity))
+        return Channel(spec.name, *links)
+
+    def _rule(self, raw: Mapping[str, Any], path: str, stream: str) -> Rule | None:
+        try:
+            options = configure(self._registry, "rule", raw, path)
+            site = RuleSite(self._kernel.rng(stream), self._kernel, self._folder)
+            rule: Rule = self._registry.get("rule", raw["kind"]).build(options, site)
+        except ScenarioError as error:
+            self.problems.update((problem.path, problem) for problem in error.problems)
+        except PluginError as error:
+            place = f"{path}{_option_in(raw, str(error))}"
+            self.problems[place] = Problem(f"{raw['kind']}: {error}", place)
+        else:
+            return rule
+        return None
 
 
-def _over_hops(config: ChannelConfig, kernel: Kernel, built: Mapping[str, Channel]) -> Channel:
-    assert config.hops is not None
-    hops = [built[hop] for hop in config.hops]
+def _option_in(raw: Mapping[str, Any], message: str) -> str:
+    """``.<key>`` of the option whose text the message names (a file), so that the error points at its line; else ''."""
+    named = [(len(value), f".{key}") for key, value in raw.items()
+             if key != "kind" and isinstance(value, str) and value and value in message]
+    return max(named, default=(0, ""))[1]
+
+
+def _over_hops(spec: ChannelSpec, kernel: Kernel, built: Mapping[str, Channel]) -> Channel:
+    assert spec.hops is not None
+    hops = [built[hop] for hop in spec.hops]
     # The hops are named from the field's side: what goes down meets them the other way round.
-    return Channel(config.name, Route(f"channel.{config.name}.up", kernel, [hop.up for hop in hops]),
-                   Route(f"channel.{config.name}.down", kernel, [hop.down for hop in reversed(hops)]))
+    return Channel(spec.name, Route(f"channel.{spec.name}.up", kernel, [hop.up for hop in hops]),
+                   Route(f"channel.{spec.name}.down", kernel, [hop.down for hop in reversed(hops)]))

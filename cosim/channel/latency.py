@@ -65,21 +65,22 @@ class LatencyConfig(RuleConfig):
     """
 
     kind: str = "latency"
-    distribution: Distribution
-    delay_ms: float | None = Field(None, ge=0)
-    low_ms: float | None = Field(None, ge=0)
-    high_ms: float | None = Field(None, ge=0)
-    mean_ms: float | None = Field(None, ge=0)
-    median_ms: float | None = Field(None, gt=0)
-    std_ms: float | None = Field(None, gt=0)
-    min_ms: float | None = Field(None, ge=0)
-    sigma: float | None = Field(None, gt=0, le=10)
-    shape: float | None = Field(None, gt=0)
-    scale_ms: float | None = Field(None, gt=0)
-    file: Path | None = None
-    values_ms: tuple[float, ...] | None = None
-    order: Order | None = None
-    cycle: bool | None = None
+    distribution: Distribution = Field(description="Law of the delay; each takes options of its own.")
+    delay_ms: float | None = Field(None, ge=0, description="Delay (constant).")
+    low_ms: float | None = Field(None, ge=0, description="Shortest delay (uniform).")
+    high_ms: float | None = Field(None, ge=0, description="Longest delay (uniform).")
+    mean_ms: float | None = Field(None, ge=0, description="Mean delay (normal; lognormal or gamma).")
+    median_ms: float | None = Field(None, gt=0, description="Median delay (lognormal, instead of `mean_ms`).")
+    std_ms: float | None = Field(None, gt=0, description="Standard deviation (normal).")
+    min_ms: float | None = Field(None, ge=0, description="Shortest delay: drawn again below it (normal; default 0).")
+    sigma: float | None = Field(None, gt=0, le=10, description="Standard deviation of ln(delay) (lognormal).")
+    shape: float | None = Field(None, gt=0, description="Shape, often called k (gamma).")
+    scale_ms: float | None = Field(None, gt=0, description="Scale, often called theta (gamma, instead of `mean_ms`).")
+    file: Path | None = Field(None, description="CSV of delays in ms (trace), relative to the scenario file.")
+    values_ms: tuple[float, ...] | None = Field(None, description="Delays in a list (trace, not `file`).")
+    order: Order | None = Field(None, description="`random` (default): each drawn on its own; `sequence`: one after the "
+                                                   "other (trace).")
+    cycle: bool | None = Field(None, description="Whether a sequence begins again at its end (default) or stays there.")
 
     @model_validator(mode="after")
     def _fits(self) -> LatencyConfig:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cosim.channel.rule import Fate, Rule
-from cosim.channel.stage import compile_stages
+from cosim.channel.stage import LAST_FATE, compile_stages, unknown_fate
 from cosim.channel.traffic import Deliver, Traffic, Transit
 from cosim.errors import KernelError
 from cosim.kernel import Kernel
@@ -87,6 +87,8 @@ class Link(Traffic):
         stage = self._stages[index]
         verdict = stage.judge(t_us, flight[3])
         if verdict < 0:
+            if verdict < LAST_FATE and stage.only is not None:
+                raise unknown_fate(stage.only, verdict)
             self._end(verdict, flight)
             return verdict
         exit_us = t_us + verdict

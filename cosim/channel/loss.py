@@ -20,7 +20,7 @@ class LossConfig(RuleConfig):
     """Options of `loss`."""
 
     kind: str = "loss"
-    probability: float = Field(ge=0, le=1)
+    probability: float = Field(ge=0, le=1, description="Chance that a message is lost, 0 to 1.")
 
 
 class Loss(Drawn):
@@ -51,12 +51,12 @@ class GilbertElliottConfig(RuleConfig):
     """
 
     kind: str = "gilbert_elliott"
-    p: float | None = Field(None, gt=0, le=1)
-    r: float | None = Field(None, gt=0, le=1)
-    mean_good_s: float | None = Field(None, gt=0)
-    mean_bad_s: float | None = Field(None, gt=0)
-    loss_good: float = Field(0.0, ge=0, le=1)
-    loss_bad: float = Field(1.0, ge=0, le=1)
+    p: float | None = Field(None, gt=0, le=1, description="Chance at each message to turn from good to bad; with `r`.")
+    r: float | None = Field(None, gt=0, le=1, description="Chance at each message to turn from bad to good; with `p`.")
+    mean_good_s: float | None = Field(None, gt=0, description="Mean stay in the good state, instead of `p` and `r`.")
+    mean_bad_s: float | None = Field(None, gt=0, description="Mean stay in the bad state, instead of `p` and `r`.")
+    loss_good: float = Field(0.0, ge=0, le=1, description="Chance of loss in the good state.")
+    loss_bad: float = Field(1.0, ge=0, le=1, description="Chance of loss in the bad state.")
 
     @model_validator(mode="after")
     def _one_law(self) -> GilbertElliottConfig:
@@ -131,8 +131,8 @@ class DuplicationConfig(RuleConfig):
     """Options of `duplication`: the copy goes on `extra_delay_ms` after the original."""
 
     kind: str = "duplication"
-    probability: float = Field(ge=0, le=1)
-    extra_delay_ms: float = Field(0.0, ge=0)
+    probability: float = Field(ge=0, le=1, description="Chance that a message is sent twice, 0 to 1.")
+    extra_delay_ms: float = Field(0.0, ge=0, description="How long after the original the copy goes on.")
 
 
 class Duplication(Forking):
@@ -162,8 +162,9 @@ class CorruptionConfig(RuleConfig):
     """Options of `corruption`: the receiver's checksum discards the message, unless `deliver`."""
 
     kind: str = "corruption"
-    probability: float = Field(ge=0, le=1)
-    deliver: bool = False
+    probability: float = Field(ge=0, le=1, description="Chance that a message is damaged, 0 to 1.")
+    deliver: bool = Field(False, description="Hand the damaged message to the receiver, marked as invalid, instead of "
+                                             "discarding it (as a checksum would).")
 
 
 class Corruption(Forking):

@@ -22,8 +22,9 @@ class PartitionConfig(RuleConfig):
     """
 
     kind: str = "partition"
-    windows: tuple[tuple[float, float], ...] = Field(min_length=1, max_length=100_000)
-    drop_in_flight: bool = False
+    windows: tuple[tuple[float, float], ...] = Field(min_length=1, max_length=100_000, description=(
+        "Times [start_s, end_s] between which nothing passes, in order of time."))
+    drop_in_flight: bool = Field(False, description="Whether what is under way when a window starts is lost too.")
 
     @field_validator("windows")
     @classmethod

@@ -7,6 +7,7 @@ instance of it.  Arrays are (n,) in scenario order, setpoints and measurements (
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -64,6 +65,7 @@ class Group:
     table: ClassVar[str] = ""
     """Table of the network that `element` names."""
 
+    restricts = True
     voltage_dependent = False
     measurements: tuple[Measurement, ...] = ()
 
@@ -117,8 +119,8 @@ class Group:
     def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:  # noqa: ARG002
         """Keep what flows until the next SOLVE: nothing at a bus that this SOLVE left without voltage."""
         self.p_kw, self.q_kvar, self.v_pu = injection.p_kw, injection.q_kvar, v_pu
-        dead = np.isnan(v_pu)
-        if dead.any():
+        if any_dead(v_pu):
+            dead = np.isnan(v_pu)
             self.p_kw, self.q_kvar = np.where(dead, 0.0, self.p_kw), np.where(dead, 0.0, self.q_kvar)
 
     def measure(self, out: Vector) -> None:
@@ -198,7 +200,9 @@ def place(configs: Sequence[Any], site: Site, table: str) -> Placement:
         bus[i] = getattr(site.network, f"{table}s").bus[element]
         gen[i] = element if table == "gen" else -1
     taken = tuple(sorted(owned))
-    return Placement(bus, gen, taken if table == "load" else (), taken if table == "sgen" else ())
+    device = {config.name: i for i, config in enumerate(configs)}
+    return Placement(bus, gen, taken if table == "load" else (), taken if table == "sgen" else (),
+                     tuple((device[name], table, element) for element, name in owned.items()))
 
 
 def at_bus(name: str, bus: str | int, site: Site) -> int:
@@ -273,6 +277,11 @@ def room(s_kva: Vector, used: Vector) -> Vector:
 def within(values: Vector, span: Vector) -> Vector:
     """`values` clipped to ±`span`."""
     return np.asarray(np.minimum(np.maximum(values, -span), span))
+
+
+def any_dead(v_pu: Vector) -> bool:
+    """Whether any voltage is NaN: one dot product, since in the usual second of a run there is none."""
+    return not isfinite(v_pu @ v_pu)
 
 
 def energised(values: Vector, v_pu: Vector) -> Vector:

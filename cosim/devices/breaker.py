@@ -60,7 +60,7 @@ class Breaker(Group):
     def __init__(self, configs: Sequence[Any], site: Site) -> None:
         super().__init__(configs, site)
         #: Per field of `Topology`: which devices, and which elements.
-        self._of: tuple[tuple[str, Ids, Ids], ...] = _by_table(configs, site)
+        self._of: tuple[tuple[str, Ids, Ids], ...] = _by_table(configs, self.placement.claims)
         self.closed: Mask = np.ones(self.n, bool)
         for field, devices, index in self._of:
             self.closed[devices] = getattr(site.network.topology, field)[index]
@@ -121,17 +121,18 @@ class Breaker(Group):
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
         whole(possible[0], reason[0])
 
-    def _place(self, configs: Sequence[Any], site: Site) -> Placement:  # noqa: ARG002
+    def _place(self, configs: Sequence[Any], site: Site) -> Placement:
         nowhere = np.full(self.n, -1, np.int64)
-        return Placement(nowhere, nowhere)
+        claims = tuple((i, config.table, find_element(config.name, config.table, getattr(config, config.table), site))
+                       for i, config in enumerate(configs))
+        return Placement(nowhere, nowhere, claims=claims)
 
 
-def _by_table(configs: Sequence[Any], site: Site) -> tuple[tuple[str, Ids, Ids], ...]:
+def _by_table(configs: Sequence[Any], claims: Sequence[tuple[int, str, int]]) -> tuple[tuple[str, Ids, Ids], ...]:
     taken: dict[tuple[str, int], str] = {}
     rows: dict[str, list[tuple[int, int]]] = {}
-    for i, config in enumerate(configs):
-        table = config.table
-        element = find_element(config.name, table, getattr(config, table), site)
+    for i, table, element in claims:
+        config = configs[i]
         if (table, element) in taken:
             raise PluginError(f"device '{config.name}': {table} '{getattr(config, table)}' has the breaker "
                               f"'{taken[table, element]}' already")

@@ -93,7 +93,7 @@ class Generator(Group):
     table = "gen"
     measurements = (
         Measurement("p_kw", "kW", "Active power into the grid"),
-        Measurement("q_kvar", "kvar", "Reactive power into the grid (invalid where the grid decides it)"),
+        Measurement("q_kvar", "kvar", "Reactive power into the grid"),
         Measurement("running", "", "1 while it runs", PointKind.BINARY_INPUT),
         Measurement("e_kwh", "kWh", "Energy fed in since the start", PointKind.COUNTER),
         Measurement("fuel_l", "l", "Fuel burnt since the start", PointKind.COUNTER),
@@ -137,7 +137,7 @@ class Generator(Group):
                         np.where(can_run, np.maximum(self._q_max, 0.0), 0.0), np.full(self.n, np.inf))
 
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
-        """Commanded or default power within limits and ramp; q NaN where the grid decides it."""
+        """Commanded or default power within limits and ramp; q NaN where the power flow decides it (`settle` is told)."""
         live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
         p_set, q_set, v_set = setpoints[1], setpoints[2], setpoints[3]
         p = np.where(np.isnan(p_set), self._p_default, p_set)

@@ -27,7 +27,9 @@ from cosim.devices.base import (
     Mask,
     PlacedConfig,
     Reasons,
+    any_dead,
     column,
+    energised,
     filled,
     hold_above,
     hold_below,
@@ -103,6 +105,8 @@ class InverterGroup(Group):
         self._p_first: Mask = np.array([config.priority == "p" for config in configs], bool)
         self._functions = Functions(configs, self, site.step_us)
         self.voltage_dependent = self._functions.voltage_dependent
+        self.restricts = bool(self._p_first.any())
+        self._offered: Vector | None = None
         zero = np.zeros(self.n)
         self._declare(
             setpoint("p_set_kw", "kW", Role.P_CAP_KW, (zero, self.p_top_kw), "Most active power fed in"),
@@ -120,9 +124,8 @@ class InverterGroup(Group):
         p = functions.capped(p, v_pu)
         q = np.where(np.isnan(q_set), functions.q_kvar(p, v_pu), q_set)
         p, q = self._on_circle(p, q)
-        dead = np.isnan(v_pu)
-        p[dead] = 0.0
-        q[dead] = 0.0
+        if any_dead(v_pu):
+            p, q = energised(p, v_pu), energised(q, v_pu)
         return Injection(p, q)
 
     def measure(self, out: Vector) -> None:
@@ -137,9 +140,12 @@ class InverterGroup(Group):
         raise NotImplementedError
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
-        self.e_kwh = self.e_kwh + self.p_kw * (dt_us / HOUR_US)
+        self.e_kwh += self.p_kw * (dt_us / HOUR_US)
         self._functions.elapse(dt_us, self)
-        self.available_kw = np.minimum(np.maximum(self._available(t_us), 0.0), self.s_kva)
+        offered = self._available(t_us)
+        if offered is not self._offered:  # a profile that holds gives the same object again
+            self._offered = offered
+            self.available_kw = np.minimum(np.maximum(offered, 0.0), self.s_kva)
 
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
         if self._p_first.any():
@@ -149,9 +155,11 @@ class InverterGroup(Group):
             hold_above(possible[1], reason[1], -span)
 
     def _on_circle(self, p: Vector, q: Vector) -> tuple[Vector, Vector]:
-        q = within(q, self.q_max_kvar)
+        q = np.minimum(np.maximum(q, -self.q_max_kvar), self.q_max_kvar)
+        if not self.restricts:  # reactive power first, everywhere
+            return np.minimum(p, room(self.s_kva, q)), q
         p_first = self._p_first
-        q_at_p = within(q, room(self.s_kva, p)) if p_first.any() else q
+        q_at_p = within(q, room(self.s_kva, p))
         if not p_first.all():
             p = np.where(p_first, p, np.minimum(p, room(self.s_kva, q)))
         return p, np.where(p_first, q_at_p, q)

@@ -91,6 +91,7 @@ class Load(Group):
         self._has_q = np.array([config.q_profile is not None for config in configs], bool)
         self._zip_p = np.array([config.zip_p for config in configs], np.float64).reshape(self.n, 3).T
         self._zip_q = np.array([config.zip_q for config in configs], np.float64).reshape(self.n, 3).T
+        self.restricts = False
         self.voltage_dependent = any({config.zip_p, config.zip_q} != {CONSTANT_POWER} for config in configs)
         self.p_demand_kw: Vector = np.zeros(self.n)
         self.q_demand_kvar: Vector = np.zeros(self.n)
@@ -121,7 +122,7 @@ class Load(Group):
         out[0], out[1], out[2] = self.p_kw, self.q_kvar, self.e_kwh
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
-        self.e_kwh = self.e_kwh - self.p_kw * (dt_us / HOUR_US)
+        self.e_kwh -= self.p_kw * (dt_us / HOUR_US)
         along = 1.0 if self._profile is None else self._profile(t_us)
         self.p_demand_kw = self._p_factor * along
         self.q_demand_kvar = self._q_factor * along

@@ -151,7 +151,8 @@ class TapChanger(Group):
         low_side = site.network.branches.to_bus[len(site.network.line_names) + self._trafo]
         bus = [own if config.bus is None else at_bus(config.name, config.bus, site)
                for config, own in zip(configs, low_side, strict=True)]
-        return Placement(np.array(bus, np.int64), np.full(self.n, -1, np.int64))
+        claims = tuple((i, "tap", trafo) for i, trafo in enumerate(self._trafo.tolist()))
+        return Placement(np.array(bus, np.int64), np.full(self.n, -1, np.int64), claims=claims)
 
     def _raising(self, configs: Sequence[Any], site: Site) -> Vector:
         """+1 (n,) where a higher position raises the monitored voltage, -1 where it lowers it."""

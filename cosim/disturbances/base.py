@@ -75,6 +75,8 @@ class Stage(Protocol):
 
     kernel: Kernel
     duration_us: int
+    cuts: dict[str, int]
+    """By link: how many partitions are in force."""
 
     def outage(self, table: str, name: str) -> tuple[Callable[[], None], Callable[[], None]]:
         """(begin, end) of an outage of a network element; `table`: line, trafo, gen or switch."""

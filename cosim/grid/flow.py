@@ -17,7 +17,7 @@ import numpy as np
 from cosim.grid.electrical import references
 from cosim.grid.network import IntArray, Network
 from cosim.grid.plan import Plan, make_plan, summed
-from cosim.grid.plan_flows import PlanSolution, branch_ends
+from cosim.grid.plan_flows import Feed, PlanSolution, branch_ends, bus_injections
 from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
 LOW_VOLTAGE_PU = 0.8
@@ -28,16 +28,16 @@ _GROUND = np.zeros(1, dtype=np.complex128)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Feed:
-    """Where injections go: `injection_bus` (n_injection,), and the constant base per bus (n_bus,) with its demand."""
+class _NodeBase:
+    """What is injected at the nodes (size,) of one plan besides the devices, and where those inject."""
 
-    injection_bus: IntArray
-    base_p_kw: FloatArray
-    base_q_kvar: FloatArray
-    demand_kw: FloatArray
-    demand_kvar: FloatArray
-    owned_loads: tuple[int, ...] = ()
-    owned_sgens: tuple[int, ...] = ()
+    plan: Plan
+    size: int
+    injection_node: IntArray
+    p_kw: FloatArray
+    q_kvar: FloatArray
+    gen_p_kw: FloatArray
+    fixed_q_kvar: FloatArray
 
 
 class PowerFlow(Protocol):
@@ -71,6 +71,9 @@ class NewtonFlow:
         self._regulating = np.zeros(len(network.gen_names), dtype=bool)
         self._branch_ends = branch_ends(network)
         self._fixed_q_kvar = network.gens.q_kvar
+        #: By the plan's identity, which each entry keeps alive.
+        self._base_of: dict[int, _NodeBase] = {}
+        self._held_for: tuple[Plan | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
 
     def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
         """The state of this dispatch, started from bus voltages `start` (n_bus,) if given."""
@@ -81,13 +84,11 @@ class NewtonFlow:
         plan = self._plan(dispatch, pq_gen)
         if plan is None:
             return self._blackout(dispatch)
-        p_kw, q_kvar = self._bus_injections(dispatch)
-        self._load(plan, dispatch, p_kw, q_kvar)
+        self._load(plan, dispatch)
         node_v = self._voltages(plan, dispatch, start)
         if node_v is None:
-            reason = self._stuck(plan, dispatch, p_kw, q_kvar)
-            return failed(self._network, self._branch_ends.from_bus.size, reason, self.name)
-        return self._state(plan, dispatch, node_v, (p_kw, q_kvar))
+            return failed(self._network, self._branch_ends.from_bus.size, self._stuck(plan, dispatch), self.name)
+        return self._state(plan, dispatch, node_v)
 
     def _plan(self, dispatch: Dispatch, pq_gen: BoolArray) -> Plan | None:
         """The plan for this dispatch's topology, from the kept ones where possible."""
@@ -117,23 +118,29 @@ class NewtonFlow:
 
     def _bus_injections(self, dispatch: Dispatch) -> tuple[FloatArray, FloatArray]:
         """Base and device injections of each bus (n_bus,), without generators."""
-        feed = self._feed
-        count = feed.base_p_kw.size
-        p = summed(feed.injection_bus, dispatch.p_kw, count)
-        q = summed(feed.injection_bus, dispatch.q_kvar, count)
-        p += feed.base_p_kw
-        q += feed.base_q_kvar
-        return p, q
+        return bus_injections(self._feed, dispatch)
 
-    def _load(self, plan: Plan, dispatch: Dispatch, p_kw: FloatArray, q_kvar: FloatArray) -> None:
+    def _load(self, plan: Plan, dispatch: Dispatch) -> None:
         """Write what is injected into the plan's solver."""
-        size = plan.model.n_node + 1
-        p = summed(plan.model.node, p_kw, size)
-        q = summed(plan.model.node, q_kvar, size)
-        p += summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        held = self._base_of.get(id(plan))
+        if held is None or held.gen_p_kw is not dispatch.gen_p_kw or held.fixed_q_kvar is not self._fixed_q_kvar:
+            held = self._base_of[id(plan)] = self._node_base(plan, dispatch)
+        p = summed(held.injection_node, dispatch.p_kw, held.size)
+        q = summed(held.injection_node, dispatch.q_kvar, held.size)
+        p += held.p_kw
+        q += held.q_kvar
+        plan.solver.set_injections(p, q)
+
+    def _node_base(self, plan: Plan, dispatch: Dispatch) -> _NodeBase:
+        """What goes into the plan's nodes whatever the devices do."""
+        size, node, feed = plan.model.n_node + 1, plan.model.node, self._feed
+        p = summed(node, feed.base_p_kw, size) + summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        q = summed(node, feed.base_q_kvar, size)
         if plan.any_fixed_q:
             q += summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
-        plan.solver.set_injections(p, q)
+        if len(self._base_of) > MAX_PLANS:
+            self._base_of.clear()
+        return _NodeBase(plan, size, node[feed.injection_bus], p, q, dispatch.gen_p_kw, self._fixed_q_kvar)
 
     def _held_v(self, plan: Plan, dispatch: Dispatch) -> FloatArray:
         """Voltage magnitudes held: the reference's, then the regulating generators'."""
@@ -144,26 +151,27 @@ class NewtonFlow:
 
     def _voltages(self, plan: Plan, dispatch: Dispatch, start: ComplexArray | None) -> ComplexArray | None:
         """Node voltages (n_node,), or None where no start leads to a solution."""
-        held = self._held_v(plan, dispatch)
-        plan.solver.set_voltages(held)
+        if self._held_for[0] is not plan or self._held_for[1] is not dispatch.gen_v_pu:
+            self._held_for = (plan, dispatch.gen_v_pu, self._held_v(plan, dispatch))
+            plan.solver.set_voltages(self._held_for[2])
+        held = self._held_for[2]
         angle = plan.reference_v / abs(plan.reference_v)
         if start is not None:
             warm = start[plan.node_bus]
             if np.count_nonzero(warm) == warm.size:  # a bus that was de-energised carries 0 and gives no start
                 warm[0] = held[0] * angle
                 found = plan.solver.solve(warm)
+                # NaN compares false: a solve that left all bounds is not believed either.
                 if found is not None and np.abs(found).min() >= LOW_VOLTAGE_PU:
                     return found
         flat = np.full(plan.model.n_node, angle)
         flat[0] *= held[0]
         flat[plan.model.pv_node] *= held[1:]
         linear = plan.solver.dc_start(flat)
-        found = None if linear is None else plan.solver.solve(linear)
-        return plan.solver.solve(flat) if found is None else found
+        found = None if linear is None else _finite(plan.solver.solve(linear))
+        return _finite(plan.solver.solve(flat)) if found is None else found
 
-    def _state(
-        self, plan: Plan, dispatch: Dispatch, node_v: ComplexArray, injected: tuple[FloatArray, FloatArray]
-    ) -> GridState:
+    def _state(self, plan: Plan, dispatch: Dispatch, node_v: ComplexArray) -> GridState:
         """The state of a solved plan; flows are left to `PlanSolution`."""
         voltage = (np.concatenate((node_v, _GROUND)) if plan.dead_bus.size else node_v)[plan.model.node]
         if plan.several_references:
@@ -173,7 +181,7 @@ class NewtonFlow:
         if plan.dead_bus.size:
             v_pu[plan.dead_bus] = np.nan
             unserved = self._unserved(plan.dead_bus, dispatch)
-        solution = PlanSolution(self._branch_ends, plan, injected, dispatch.gen_p_kw, self._fixed_q_kvar)
+        solution = PlanSolution(self._branch_ends, plan, self._feed, dispatch, self._fixed_q_kvar)
         return GridState(True, v_pu, plan.solver.iterations, "", self.name, solution, *unserved, voltage)
 
     def _unserved(self, dead: IntArray, dispatch: Dispatch) -> tuple[float, float]:
@@ -214,8 +222,9 @@ class NewtonFlow:
         self._fixed_q_kvar = gens.q_kvar
         return state
 
-    def _stuck(self, plan: Plan, dispatch: Dispatch, p_kw: FloatArray, q_kvar: FloatArray) -> str:
+    def _stuck(self, plan: Plan, dispatch: Dispatch) -> str:
         """Where the last iterate of a failed solve misses its injections most."""
+        p_kw, q_kvar = self._bus_injections(dispatch)
         last = plan.solver.last_iterate()
         if last is None or not np.isfinite(last.view(np.float64)).all():
             return "power flow does not converge from the last accepted, the linear or a flat start; it left all bounds"
@@ -238,3 +247,8 @@ def _key(topology: Topology) -> tuple[bytes, ...]:
     """The positions of a topology as bytes, to find equal ones."""
     return (topology.line_closed.tobytes(), topology.trafo_closed.tobytes(), topology.gen_closed.tobytes(),
             topology.switch_closed.tobytes(), topology.tap.tobytes(), topology.shunt_step.tobytes())
+
+
+def _finite(voltage: ComplexArray | None) -> ComplexArray | None:
+    """`voltage` if it is a solution in numbers."""
+    return voltage if voltage is not None and np.isfinite(voltage.view(np.float64)).all() else None

@@ -12,8 +12,6 @@ much as half of the solution. So each node has three loads, and a double is writ
 
 from __future__ import annotations
 
-from math import isfinite
-
 import numpy as np
 from lightsim2grid.lightsim2grid_cpp import AlgorithmType, LSGrid
 
@@ -99,11 +97,13 @@ class NewtonSolver:
             self._v_set = v_pu
 
     def solve(self, start: ComplexArray) -> ComplexArray | None:
-        """Node voltages (n_node,) from `start`, or None where Newton's method does not get there."""
+        """Node voltages (n_node,) from `start`, or None where Newton's method says that it does not get there.
+
+        What it calls a solution is not always one in numbers: the caller checks that it is finite.
+        """
         guess = start.copy()  # ac_pf writes into what it is given; its tolerance is in MVA
         result: ComplexArray = self._grid.ac_pf(guess, MAX_ITERATIONS, self._tolerance)
-        # A squared length is finite only if every voltage is.
-        return result if result.size and isfinite(float(np.vdot(result, result).real)) else None
+        return result if result.size else None
 
     def dc_start(self, start: ComplexArray) -> ComplexArray | None:
         """The linear (DC) solution with the held magnitudes, as a start for `solve`."""

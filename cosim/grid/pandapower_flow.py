@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandapower as pp
 
-from cosim.grid.flow import LOW_VOLTAGE_PU, Feed, failed
+from cosim.grid.flow import LOW_VOLTAGE_PU, failed
 from cosim.grid.network import Network
+from cosim.grid.plan_flows import Feed
 from cosim.state import ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
 MAX_ITERATIONS = 50

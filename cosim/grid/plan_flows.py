@@ -13,7 +13,7 @@ import numpy as np
 
 from cosim.grid.network import IntArray, Network
 from cosim.grid.plan import Plan, summed
-from cosim.state import ComplexArray, FloatArray, Flows, GridState, Totals
+from cosim.state import ComplexArray, Dispatch, FloatArray, Flows, GridState, Totals
 
 DEGREES = 180.0 / np.pi
 
@@ -40,16 +40,33 @@ def branch_ends(network: Network) -> BranchEnds:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PlanSolution:
-    """Everything but the voltages that the flows of a solved plan depend on.
+class Feed:
+    """Where injections go: `injection_bus` (n_injection,), and the constant base per bus (n_bus,) with its demand."""
 
-    `injected` are active and reactive injections per bus without generators, each (n_bus,).
-    """
+    injection_bus: IntArray
+    base_p_kw: FloatArray
+    base_q_kvar: FloatArray
+    demand_kw: FloatArray
+    demand_kvar: FloatArray
+    owned_loads: tuple[int, ...] = ()
+    owned_sgens: tuple[int, ...] = ()
+
+
+def bus_injections(feed: Feed, dispatch: Dispatch) -> tuple[FloatArray, FloatArray]:
+    """Base and device injections of each bus (n_bus,), without generators: kW and kvar."""
+    count = feed.base_p_kw.size
+    return (summed(feed.injection_bus, dispatch.p_kw, count) + feed.base_p_kw,
+            summed(feed.injection_bus, dispatch.q_kvar, count) + feed.base_q_kvar)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanSolution:
+    """Everything but the voltages that the flows of a solved plan depend on."""
 
     ends: BranchEnds
     plan: Plan
-    injected: tuple[FloatArray, FloatArray]
-    gen_p_kw: FloatArray
+    feed: Feed
+    dispatch: Dispatch
     fixed_q_kvar: FloatArray
 
     @property
@@ -78,8 +95,8 @@ class PlanSolution:
         voltage = np.array([_voltage(state) for state in states])
         drawn = (voltage * (plan.admittance @ voltage.T).T.conj()).real
         others = [solution for state in states if isinstance(solution := state.solution, PlanSolution)]
-        injected = np.array([solution.injected[0] for solution in others])
-        gen_p = np.array([solution.gen_p_kw for solution in others]) * plan.gen_runs
+        injected = np.array([bus_injections(self.feed, solution.dispatch)[0] for solution in others])
+        gen_p = np.array([solution.dispatch.gen_p_kw for solution in others]) * plan.gen_runs
         at_slack = np.isin(supply.bus_site, supply.slack_site)
         slack = (drawn - injected) @ at_slack - gen_p @ np.isin(supply.gen_site, supply.slack_site)
         return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
@@ -88,9 +105,10 @@ class PlanSolution:
         """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
         plan, supply = self.plan, self.plan.supply
         size = supply.n_site + 1
-        gen_p = self.gen_p_kw * plan.gen_runs
-        site_p = summed(supply.bus_site, drawn.real - self.injected[0], size)
-        site_q = summed(supply.bus_site, drawn.imag - self.injected[1], size)
+        gen_p = self.dispatch.gen_p_kw * plan.gen_runs
+        p_kw, q_kvar = bus_injections(self.feed, self.dispatch)
+        site_p = summed(supply.bus_site, drawn.real - p_kw, size)
+        site_q = summed(supply.bus_site, drawn.imag - q_kvar, size)
         site_p -= summed(supply.gen_site, gen_p, size)
         if plan.any_fixed_q:
             fixed = plan.fixed_q * self.fixed_q_kvar

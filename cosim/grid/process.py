@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.errors import GridError
-from cosim.grid.flow import Feed, NewtonFlow, PowerFlow
+from cosim.grid.flow import NewtonFlow, PowerFlow
 from cosim.grid.network import Injections, IntArray, Network
+from cosim.grid.plan_flows import Feed
 from cosim.state import Dispatch, FloatArray, GridState, Topology
 
 CHANGES_NAMED = 5

@@ -118,4 +118,4 @@ class KpiAccumulator:
 
 
 def _minutes(names: Sequence[str], seconds: Vector) -> dict[str, float]:
-    return {names[i]: float(seconds[i] / 60) for i in np.flatnonzero(seconds)}
+    return {names[i]: float(seconds[i] / 60) for i in np.flatnonzero(seconds).tolist()}

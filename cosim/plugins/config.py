@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 #: Families of plugins and the entry-point group of each.
 FAMILIES: Mapping[str, str] = {
@@ -24,5 +24,6 @@ class PluginConfig(BaseModel):
 class DeviceConfig(PluginConfig):
     """What every device has: a name, and a place in the network."""
 
-    name: str
+    name: str = Field(description="Unique name; its points are `<name>.<point>`. With `each`, a template that contains "
+                                  "{}.")
     kind: str

@@ -60,12 +60,15 @@ class Placement:
 
     `gen` (n,): the voltage-regulating generator of the network that device i *is*, -1 where it is a PQ injection.
     `owned_loads`, `owned_sgens`: network elements whose own injection the group takes over.
+    `claims`: (device i, table, element) of all that its devices take over or move; a run refuses two devices that claim
+    one element.  Tables are those of `Site.element`, and "tap" for a transformer's taps (its breaker is another thing).
     """
 
     bus: np.ndarray[Any, np.dtype[np.int64]]
     gen: np.ndarray[Any, np.dtype[np.int64]]
     owned_loads: tuple[int, ...] = ()
     owned_sgens: tuple[int, ...] = ()
+    claims: tuple[tuple[int, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,8 @@ class DeviceGroup(Protocol):
     placement: Placement
     setpoints: tuple[Setpoint, ...]
     measurements: tuple[Measurement, ...]
+    restricts: bool
+    """Whether `limit` can move a setpoint that lies within its static range; if not, the shield need not ask."""
     voltage_dependent: bool
     """Whether `apply` looks at v_pu; if so the SOLVE iterates to a stated residual."""
 

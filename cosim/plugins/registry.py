@@ -82,7 +82,7 @@ class Registry:
         except Exception as error:  # whatever a foreign module raises at import
             raise PluginError(f"{family} kind '{kind}' ({entry.value}) cannot be loaded: {error}") from error
         self._found[family][kind] = _checked(plugin, entry.value)
-        return plugin  # type: ignore[no-any-return]
+        return plugin  # type: ignore[no-any-return]  # an entry point loads anything
 
 
 def _checked(plugin: type[Any], origin: str) -> type[Any]:

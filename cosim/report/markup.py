@@ -42,6 +42,12 @@ def text(value: object, most: int = MAX_TEXT) -> str:
     return escape(words if len(words) <= most else f"{words[:most - 1]}…", quote=True)
 
 
+def label(value: object, most: int = 40) -> str:
+    """Any value as a label of a plot: plotly.js reads tags and templates there, and knows no &quot;."""
+    words = str(value)
+    return escape(words if len(words) <= most else f"{words[:most - 1]}…", quote=False).replace("%{", "%&#123;")
+
+
 def number(value: object, digits: int = 3) -> str:
     """`digits` significant digits, whole numbers from 1,000 on, no exponents; a dash for what is no number."""
     if not isinstance(value, int | float) or not isfinite(value):
@@ -79,10 +85,9 @@ def energy(kwh: object) -> str:
     return f"{number(kwh)} kWh"
 
 
-def bus(name: str, *, begins: bool = False) -> str:
-    """``bus 18``; ``Bus_7`` stays as it is."""
-    named = name.lower().startswith("bus")
-    return text(name if named else f"{'Bus' if begins else 'bus'} {name}", 40)
+def bus(name: str, word: str = "bus") -> str:
+    """``bus 18``, not yet escaped; ``Bus_7`` stays as it is."""
+    return name if name.lower().startswith("bus") else f"{word} {name}"
 
 
 def plural(n: int, one: str, many: str = "") -> str:

@@ -6,7 +6,7 @@
   const dark = matchMedia("screen and (prefers-color-scheme: dark)");
   const config = {
     responsive: true, displaylogo: false, doubleClick: "reset",
-    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]], displayModeBar: "hover",
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
   let zoom = null; // Range of time in view; null: all of it.
 
@@ -37,10 +37,10 @@
         ...coloured({ ...layout, xaxis: 0, yaxis: 0 }, style),
         xaxis: { ...over(layout.xaxis), ...(zoom && layout.meta ? { range: zoom } : {}) },
         yaxis: over(layout.yaxis),
-        margin: { ...layout.margin, l: narrow.matches ? 66 : layout.margin.l },
+        margin: { ...layout.margin, l: narrow.matches ? 76 : layout.margin.l },
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: coloured(layout.plot_bgcolor || "rgba(0,0,0,0)", style),
-        font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", size: narrow.matches ? 11 : 12,
+        font: { family: "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", size: narrow.matches ? 10 : 12,
                 color: coloured("--ink-2", style) },
         hoverlabel: { bgcolor: coloured("--sheet", style), bordercolor: coloured("--rule", style),
                       font: { color: coloured("--ink", style) }, namelength: 40 },
@@ -53,31 +53,26 @@
 
   const draw = (item) => {
     const figure = dressed(item, getComputedStyle(document.documentElement));
-    return Plotly.react(item.id, figure.data, figure.layout, config);
+    return Plotly.react(item.id, figure.data, figure.layout, { ...config, displayModeBar: narrow.matches ? false : "hover" });
   };
 
-  // One zoom for everything over time.
+  // One zoom for everything over time.  The others' own notices come back later and find nothing to do.
   const follow = (source, change) => {
-    const range = change["xaxis.range"] || (change["xaxis.range[0]"] !== undefined &&
-      [change["xaxis.range[0]"], change["xaxis.range[1]"]]);
-    if (!range && !change["xaxis.autorange"]) return;
-    zoom = range || null;
+    const range = change["xaxis.range"] || (change["xaxis.range[0]"] !== undefined
+      ? [change["xaxis.range[0]"], change["xaxis.range[1]"]]
+      : change["xaxis.autorange"] && source.layout.xaxis.range);
+    if (!range || JSON.stringify(range) === JSON.stringify(zoom)) return;
+    zoom = range.slice();
     for (const other of figures) {
-      if (other === source || !other.layout.meta) continue;
-      Plotly.relayout(other.id, { "xaxis.range": (zoom || other.layout.xaxis.range).slice() });
+      if (other.layout.meta && (other !== source || change["xaxis.autorange"])) {
+        Plotly.relayout(other.id, { "xaxis.range": zoom.slice() });
+      }
     }
   };
 
-  let relaying = false;
   for (const item of figures) {
     draw(item);
-    if (!item.layout.meta) continue;
-    document.getElementById(item.id).on("plotly_relayout", (change) => {
-      if (relaying) return;
-      relaying = true;
-      follow(item, change);
-      relaying = false;
-    });
+    if (item.layout.meta) document.getElementById(item.id).on("plotly_relayout", (change) => follow(item, change));
   }
   const redraw = () => figures.forEach(draw);
   dark.addEventListener("change", redraw);

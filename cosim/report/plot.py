@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cosim.points import Vector
-from cosim.report.markup import text
+from cosim.report.markup import label
 from cosim.report.samples import Reduced
 from cosim.report.timeaxis import TimeAxis
 
@@ -70,7 +70,7 @@ LEGEND = {"orientation": "h", "x": 0, "y": 1.01, "xanchor": "left", "yanchor": "
 
 def tick(name: str) -> str:
     """A name that fits beside an axis: its end tells it from its neighbours."""
-    return text(name if len(name) <= MAX_TICK else f"…{name[1 - MAX_TICK:]}")
+    return label(name if len(name) <= MAX_TICK else f"…{name[1 - MAX_TICK:]}")
 
 
 def array(values: ArrayLike, kind: str = "f4") -> dict[str, str]:
@@ -93,16 +93,17 @@ def style(i: int) -> dict[str, Any]:
 def line(x: Vector, y: Vector, name: str, *, color: str = "--c1", dash: str = "solid", **more: Any) -> dict[str, Any]:
     """A line; `more` are further options of the trace."""
     width = more.pop("width", 1.6)
-    return {"type": "scatter", "mode": "lines", "name": text(name, MAX_NAME), "x": array(x, "f8"), "y": array(y),
+    mode = "lines" if len(x) > 1 else "markers"
+    return {"type": "scatter", "mode": mode, "name": label(name, MAX_NAME), "x": array(x, "f8"), "y": array(y),
             "connectgaps": False, "line": {"color": color, "dash": dash, "width": width, **more.pop("line", {})},
             **more}
 
 
-def limit(value: float, words: str) -> dict[str, Any]:
-    """A dashed line across the drawing with its label at the right: one of a figure's shapes."""
+def limit(value: float, words: str, side: str = "top") -> dict[str, Any]:
+    """A dashed line across the drawing: one of a figure's shapes.  Its label hangs by its top or stands above."""
     return {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": value, "y1": value, "layer": "above",
             "line": {"color": "--limit", "width": 1, "dash": "dash"},
-            "label": {"text": words, "textposition": "end", "yanchor": "bottom",
+            "label": {"text": words, "textposition": "end", "yanchor": side,
                       "font": {"size": 11, "color": "--limit"}}}
 
 
@@ -131,17 +132,28 @@ def heat(canvas: Canvas, reduced: Reduced, names: Sequence[str], what: str, scal
     farthest = np.where(coarse.high - scale.centre >= scale.centre - coarse.low, coarse.high, coarse.low)
     ends = np.append(across[1:], len(names)) - 1
     rows = [names[a] if a == b else f"{names[a]} … {names[b]}" for a, b in zip(across, ends, strict=True)]
-    trace = {"type": "heatmap", "x": array(canvas.axis.at((coarse.begin_s + coarse.end_s) / 2), "f8"),
-             "y": [text(row) for row in rows], "z": array(np.where(coarse.gap, np.nan, farthest).T),
+    # Labels are cut, keys must stay apart.
+    keys = [label(row, 2 * MAX_NAME) for row in rows]
+    if len(set(keys)) < len(keys):
+        keys = [label(f"{i + 1}: {row}", 2 * MAX_NAME) for i, row in enumerate(rows)]
+    trace = {"type": "heatmap", "x": array(canvas.axis.at(_cell_edges(coarse)), "f8"),
+             "y": keys, "z": array(np.where(coarse.gap, np.nan, farthest).T),
              "zmin": scale.low, "zmax": scale.high, "colorscale": [list(stop) for stop in scale.colours],
              "hoverongaps": False, "zsmooth": False, "colorbar": _colorbar(scale),
              "hovertemplate": f"{what} %{{y}}<br>%{{x}}<br>%{{z:{scale.hover}}}<extra></extra>"}
     shown = range(0, len(rows), -(-len(rows) // 24))
-    y = axis("", type="category", autorange="reversed", tickvals=[text(rows[i]) for i in shown],
-             ticktext=[tick(rows[i]) for i in shown], showgrid=False, fixedrange=True)
+    y = axis("", type="category", autorange="reversed", tickvals=[keys[i] for i in shown],
+             ticktext=[tick(names[across[i]]) for i in shown], showgrid=False, fixedrange=True)
     figure = canvas.figure([trace], y, banded=False, hovermode="closest", plot_bgcolor="--missing",
                            margin={**MARGIN, "t": 62})
     return figure, int((ends - across).max()) + 1
+
+
+def _cell_edges(reduced: Reduced) -> Vector:
+    """Edges (b + 1,) of the cells, half way between samples, so that the last one of the run is seen too."""
+    between = (reduced.end_s[:-1] + reduced.begin_s[1:]) / 2
+    half = (reduced.begin_s[1] - reduced.end_s[0]) / 2 if len(between) else 0.5
+    return np.concatenate([[reduced.begin_s[0] - half], between, [reduced.end_s[-1] + half]])
 
 
 def heat_height(n: int) -> int:

@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 
 from cosim.recorder import RunResult
 from cosim.report.plot import Canvas, Span
-from cosim.report.samples import Samples
+from cosim.report.samples import ALL_TIME, Samples
 from cosim.report.timeaxis import time_axis
 
-_ALL_TIME = (-2**62, 2**62)
 #: Rows of a table in memory at a time.
 CHUNK_ROWS = 1_000_000
 #: Beyond this a table is not read whole (a day of a hundred agents at 1 s has 17 million messages).
@@ -25,6 +24,7 @@ MAX_BANDS = 150
 #: Events that begin and end a time in which something is out of order, besides ``<kind>.begin`` and ``.end``.
 _PAIRS = {"grid.diverged": ("no power flow", True), "grid.converged": ("no power flow", False),
           "grid.unsettled": ("devices not settled", True), "grid.settled": ("devices not settled", False)}
+OWN_KINDS = ("no power flow", "devices not settled")
 
 
 class Record:
@@ -99,9 +99,9 @@ class Record:
         """A table in pieces of about `CHUNK_ROWS` rows, cut by time; at least one piece."""
         pieces = -(-int(self.rows.get(table, 0)) // CHUNK_ROWS)
         if pieces <= 1:
-            yield self.result.source.read(table, columns, _ALL_TIME)
+            yield self.result.source.read(table, columns, ALL_TIME)
             return
         step_us = -(-int(self.end_s * 1e6 + 1) // pieces)
         for i in range(pieces):
-            last_us = (i + 1) * step_us - 1 if i < pieces - 1 else _ALL_TIME[1]
-            yield self.result.source.read(table, columns, (i * step_us if i else _ALL_TIME[0], last_us))
+            last_us = (i + 1) * step_us - 1 if i < pieces - 1 else ALL_TIME[1]
+            yield self.result.source.read(table, columns, (i * step_us if i else ALL_TIME[0], last_us))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.kernel import T_MAX_US
 from cosim.points import Vector
 from cosim.recorder import RunResult
 
@@ -24,6 +25,8 @@ Transform = Callable[[Vector], Vector]
 MAX_BUCKETS = 900
 #: Values in memory at a time (64 MB).
 CHUNK_VALUES = 8_000_000
+#: Every row of a table, microseconds.
+ALL_TIME = (-T_MAX_US, T_MAX_US)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +92,10 @@ class Samples:
     """The sample table of a result, read as it is needed."""
 
     def __init__(self, result: RunResult) -> None:
-        self._result = result
+        self._source = result.source
         self.units = result.points
-        self.t_s: Vector = result.samples([]).index.to_numpy(np.float64)
+        self._t_us = self._source.read("samples", ["t_us"], ALL_TIME)["t_us"].to_numpy()
+        self.t_s: Vector = self._t_us / 1e6
         self._edges = edges(len(self.t_s), MAX_BUCKETS)
 
     @property
@@ -116,6 +120,11 @@ class Samples:
         low, high, last, gap = (np.concatenate(column) for column in zip(*parts, strict=True))
         return Reduced(self.t_s[self._edges[:-1]], self.t_s[self._edges[1:] - 1], low, high, last, gap)
 
+    def _read(self, names: Sequence[str], span_us: tuple[int, int]) -> Vector:
+        """Values (rows, n).  By exact name, which `RunResult.samples` would take for patterns."""
+        found = self._source.read("samples", list(names), span_us)
+        return np.array([column.to_numpy() for column in found.columns], np.float64).reshape(len(names), -1).T
+
     def _spans(self, n: int) -> list[tuple[int, int]]:
         """Ranges of buckets whose rows fit into memory together."""
         spans, first = [], 0
@@ -130,9 +139,8 @@ class Samples:
                  last: int) -> tuple[Vector, Vector, Vector, Mask]:
         begin, end = self._edges[first], self._edges[last]
         whole = begin == 0 and end == len(self.t_s)
-        frame = (self._result.samples(names) if whole
-                 else self._result.samples(names, self.t_s[begin], self.t_s[end - 1]))
-        values = transform(frame.to_numpy(np.float64))
+        span_us = ALL_TIME if whole else (int(self._t_us[begin]), int(self._t_us[end - 1]))
+        values = transform(self._read(names, span_us))
         at = self._edges[first:last] - begin
         return (np.fmin.reduceat(values, at, axis=0), np.fmax.reduceat(values, at, axis=0),
                 values[self._edges[first + 1:last + 1] - begin - 1],

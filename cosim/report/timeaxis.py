@@ -71,9 +71,9 @@ def duration_words(seconds: float) -> str:
     if seconds < 0:
         return f"{MINUS}{duration_words(-seconds)}"
     if seconds < 1:
-        return f"{seconds * 1e3:.4g} ms" if seconds else "0 s"
+        return f"{seconds * 1e3:.3g} ms" if seconds else "0 s"
     if seconds < 60:
-        return f"{seconds:.4g} s"
+        return f"{seconds:.3g} s"
     whole = round(seconds)
     for size, name, part, part_name in ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:

@@ -18,6 +18,8 @@ from cosim.kernel import whole_us
 #: Names appear in point names, file names and SQL: letters, digits, underscore and hyphen.
 NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+#: Most rules of a channel, and most hops of a route.
+MAX_RULES = 100
 
 
 def _whole(seconds: float) -> float:
@@ -129,10 +131,10 @@ def _telemetry(value: Any) -> Any:
 class AgentCommand(Model):
     """A target that an agent can be given by a command: an output point ``agent.<agent>.<name>``."""
 
-    name: Name
+    name: Name = Field(description="Name of the target: the last part of the point.")
     low: float = Field(description="Smallest value accepted.")
     high: float = Field(description="Largest value accepted.")
-    unit: str = ""
+    unit: str = Field("", description="Unit of the target, for displays and reports.")
 
 
 class Messaging(Model):
@@ -185,25 +187,41 @@ class Agent(Model):
         return self
 
 
-class Channel(Model):
-    """A simulated link between field and control room, or between agents."""
+class Ordering(Enum):
+    """Whether messages of one direction may overtake each other."""
 
-    name: Name
-    rules: tuple[dict[str, Any], ...] = Field((), description="Rules of both directions, judged in order.")
-    up: tuple[dict[str, Any], ...] | None = Field(None, description="Rules field → agent, instead of `rules`.")
-    down: tuple[dict[str, Any], ...] | None = Field(None, description="Rules agent → field, instead of `rules`.")
-    ordering: Annotated[str, Field(pattern="^(free|fifo)$")] = Field(
-        "free", description="`fifo`: a message never overtakes an earlier one of the same direction.")
+    FREE = "free"
+    FIFO = "fifo"
+
+
+class Channel(Model):
+    """A simulated link between field and control room, or between agents: rules of its own, or a route over others.
+    """
+
+    name: Name = Field(description="Unique name; its points are `channel.<name>.<up|down>.<point>`.")
+    rules: tuple[dict[str, Any], ...] = Field((), max_length=MAX_RULES, description=(
+        "Rules of both directions, judged in order; each direction has its own chance and its own queue."))
+    up: tuple[dict[str, Any], ...] | None = Field(None, max_length=MAX_RULES, description=(
+        "Rules field → agent and agent → agent, instead of `rules`."))
+    down: tuple[dict[str, Any], ...] | None = Field(None, max_length=MAX_RULES, description=(
+        "Rules agent → field, instead of `rules`."))
+    ordering: Ordering = Field(Ordering.FREE, description=(
+        "`fifo`: a message never overtakes an earlier one of the same direction."))
     capacity: int = Field(10_000, ge=1, le=10_000_000, description="Most messages in flight per direction.")
-    hops: tuple[str, ...] | None = Field(None, description="A route: the channels that a message crosses in turn.")
+    hops: tuple[str, ...] | None = Field(None, min_length=1, max_length=MAX_RULES, description=(
+        "A route: the channels that a message crosses in turn, from the field's side; it takes nothing else."))
 
     @model_validator(mode="after")
     def _route_or_link(self) -> Self:
-        if self.hops is not None and (self.rules or self.up is not None or self.down is not None):
-            raise ValueError("a channel has either `hops` or rules of its own, not both")
-        if self.hops is not None and len(self.hops) < 1:
-            raise ValueError("`hops` needs at least one channel name")
+        own = [key for key in ("rules", "up", "down", "ordering", "capacity") if key in self.model_fields_set]
+        if self.hops is not None and own:
+            raise ValueError(f"a channel with hops has no {', '.join(own)} of its own; its hops have")
         return self
+
+    def rules_of(self, direction: str) -> tuple[dict[str, Any], ...]:
+        """The rules of ``up`` or ``down``, as written."""
+        own: tuple[dict[str, Any], ...] | None = getattr(self, direction)
+        return self.rules if own is None else own
 
 
 class Record(Model):
@@ -223,14 +241,14 @@ class Scenario(Model):
     start: str | None = Field(None, description="Wall-clock time of t = 0 (ISO 8601): axes, profile time stamps.")
     duration_s: Period = Field(description="Length of the run.")
     step_s: Period = Field(1.0, description="The scan period: commands take effect and values are published.")
-    grid: Grid
-    limits: Limits = Field(default_factory=Limits)
-    commands: Commands = Field(default_factory=Commands)
+    grid: Grid = Field(description="The network, and how it is solved.")
+    limits: Limits = Field(default_factory=Limits, description="What counts as a violation in the KPIs.")
+    commands: Commands = Field(default_factory=Commands, description="At which instants accepted commands count.")
     devices: tuple[dict[str, Any], ...] = Field((), description="Devices: mappings with `name` and `kind`.")
-    channels: tuple[Channel, ...] = ()
-    agents: tuple[Agent, ...] = ()
+    channels: tuple[Channel, ...] = Field((), description="Simulated links and routes, by name.")
+    agents: tuple[Agent, ...] = Field((), description="Controllers: what they see, decide and command.")
     disturbances: tuple[dict[str, Any], ...] = Field((), description="Faults and events: mappings with `kind`.")
-    record: Record = Field(default_factory=Record)
+    record: Record = Field(default_factory=Record, description="What is written to the result folder.")
     cost_per_kwh: float = Field(0.0, description="Price of energy from the external grid, for the cost KPI.")
     plugins: tuple[str, ...] = Field((), description="Folders or files with your own plugins, relative to the scenario "
                                                       "file; loaded only with --allow-plugins.")

@@ -23,12 +23,13 @@ class CapabilityShield:
     """
 
     def __init__(self, groups: Sequence[DeviceGroup], slices: Sequence[slice], n_output: int) -> None:
-        self._parts = tuple((group, part, (len(group.setpoints), len(group.names)))
-                            for group, part in zip(groups, slices, strict=True) if group.setpoints)
+        parts = [(group, part, (len(group.setpoints), len(group.names)))
+                 for group, part in zip(groups, slices, strict=True) if group.setpoints]
         power = np.zeros(n_output, bool)
-        for group, part, (_, n) in self._parts:
+        for group, part, (_, n) in parts:
             power[part] = np.repeat([setpoint.role in _POWER for setpoint in group.setpoints], n)
         self._power = power
+        self._parts = tuple(entry for entry in parts if entry[0].restricts)
         self._no_reason: Reasons = np.zeros(n_output, np.uint8)
 
     def filter(self, requested: Vector, attempt: Try) -> ShieldDecision:

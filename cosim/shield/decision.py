@@ -39,7 +39,8 @@ class ShieldDecision:
     """The shield's answer for every output point, each array (n_output,), NaN where nothing is asked.
 
     `trial` is the power flow that verified `applied`; the simulation commits it, so a safe request costs one solve.
-    `distance_kva` is the Euclidean distance between asked and applied over active and reactive setpoints.
+    `applied` is `requested`, the very object, where nothing was moved.  `distance_kva` is the Euclidean distance
+    between asked and applied over active and reactive setpoints.
     """
 
     requested: Vector
@@ -51,7 +52,7 @@ class ShieldDecision:
     @property
     def active(self) -> bool:
         """Whether anything was moved."""
-        return bool(self.reason.any())
+        return self.applied is not self.requested
 
 
 #: Tries setpoints (n_output,) on a copy of the grid.

@@ -90,7 +90,7 @@ class _Builder:
         channels = self._channels()
         layout = self._layout(network, groups, [item.item for item in agents], channels)
         points = PointDatabase(layout.points)
-        return self._assembled(site, groups, agents, channels, layout, points)
+        return self._assembled(site, groups, agents, channels, layout=layout, points=points)
 
     # -- stages ----------------------------------------------------------------------------------------------------
 
@@ -117,6 +117,8 @@ class _Builder:
             self.missing += [str(entry.item["name"]) for entry in members if entry.item["name"] not in built]
             if group is not None:
                 groups.append(group)
+        index_of = {str(entry.item["name"]): entry.index for entry in entries}
+        self.problems += _claimed_twice(groups, index_of, site.network)
         return groups, tuple(str(entry.item["name"]) for entry in entries)
 
     def _agents(self, device_names: Sequence[str]) -> tuple[Expanded[AgentSpec], ...]:
@@ -127,13 +129,10 @@ class _Builder:
             return ()
 
     def _channels(self) -> dict[str, Channel]:
-        raws = [channel.model_dump(exclude_unset=True) for channel in self.scenario.channels]
         try:
-            return build_channels(raws, self.kernel, self.loaded.registry, self.loaded.base_dir)
-        except PluginError as error:
-            # Whoever uses a channel would only echo this: there is no use in looking further.
-            raise ScenarioError((*self.problems, Problem(str(error), "channels"))) from None
+            return build_channels(self.scenario.channels, self.kernel, self.loaded.registry, self.loaded.base_dir)
         except ScenarioError as error:
+            # Whoever uses a channel would only echo this: there is no use in looking further.
             raise ScenarioError((*self.problems, *error.problems)) from None
 
     def _note(self, problems: Sequence[Problem]) -> None:
@@ -153,7 +152,7 @@ class _Builder:
         return layout
 
     def _assembled(self, site: RunSite, groups: Sequence[DeviceGroup], agents: Sequence[Expanded[AgentSpec]],
-                   channels: Mapping[str, Channel], layout: Layout, points: PointDatabase) -> Simulation:
+                   channels: Mapping[str, Channel], *, layout: Layout, points: PointDatabase) -> Simulation:
         scenario, kernel, network = self.scenario, self.kernel, site.network
         sample_ids = self._sample_ids(points)
         hooks = _Hooks(kernel, waits=not self.options.replaying)
@@ -171,7 +170,8 @@ class _Builder:
         grid = self._grid(network, fleet)
         recorder = self._recorder(points, sample_ids)
         hooks.record(recorder)
-        publisher = Publisher(points, layout, groups, crew.board, tuple(channels.values()), sensors, inbox)
+        publisher = Publisher(points, layout, groups, board=crew.board, channels=tuple(channels.values()),
+                              sensors=sensors, inbox=inbox)
         limits = (scenario.limits.v_min_pu, scenario.limits.v_max_pu, scenario.limits.loading_max)
         branch_names = [f"line.{name}" for name in network.line_names] + [
             f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
@@ -200,7 +200,9 @@ class _Builder:
             except GridloopError as error:
                 problems.append(Problem(str(error), f"record.points.{i}"))
         self._note(problems)
-        return np.array(sorted(found), np.int64)
+        sampled = np.array(sorted(found), np.int64)
+        points.require(sampled)
+        return sampled
 
     def _crew(self, agents: Sequence[Expanded[AgentSpec]], hands: Stagehands, hooks: _Hooks) -> Crew:
         known = [entry.item.name for entry in agents]
@@ -328,6 +330,22 @@ def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]]
         return (plugin.build(sound, site) if sound else None), problems
     except PluginError as error:
         return None, [*problems, replace(whole, message=str(error))]
+
+
+def _claimed_twice(groups: Sequence[DeviceGroup], index_of: Mapping[str, int], network: Network) -> list[Problem]:
+    """Devices that take over or move an element of the network which another one has (each kind checks its own)."""
+    problems: list[Problem] = []
+    owners: dict[tuple[str, int], str] = {}
+    for group in groups:
+        for i, table, element in group.placement.claims:
+            name = group.names[i]
+            owner = owners.setdefault((table, element), name)
+            if owner != name:
+                what = "the tap of trafo" if table == "tap" else table
+                called = getattr(network, f"{'trafo' if table == 'tap' else table}_names")[element]
+                problems.append(Problem(f"device '{name}': {what} '{called}' belongs to device '{owner}' already; each "
+                                        f"element can have one device", f"devices.{index_of[name]}.name"))
+    return problems
 
 
 def _field_of(mapping: Mapping[str, Any], message: str) -> str:

@@ -73,10 +73,10 @@ class Crew:
         hands = self._hands
         observed, actuated = self._places(spec)
         policy = self._policy(spec, spec.policy, observed, actuated)
-        field = FieldEnd(spec.name, actuated, Authority[spec.authority.upper()],
-                         None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
-                         self._late(spec, observed, actuated), hands.inbox, hands.points,
-                         self._late_counter(index, spec.name), hands.kernel)
+        field = FieldEnd(spec.name, actuated, authority=Authority[spec.authority.upper()],
+                         ttl_us=None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
+                         late=self._late(spec, observed, actuated), inbox=hands.inbox, points=hands.points,
+                         count_late=self._late_counter(index, spec.name), kernel=hands.kernel)
         channel = self._channel(spec)
         wiring = Wiring(hands.kernel, hands.points, field, self.board, index, None if channel is None else channel.down)
         agent = Agent(spec.name, observed, actuated, wiring, round(spec.compute_s * 1e6))

@@ -199,7 +199,8 @@ class Simulation:
         self._hold_until(t_us)
         self.grid.commit(trial.state, trial.dispatch)
         self._trials.positions = trial.positions
-        self._fleet.settle(decision.applied, trial.injections, trial.state.v_pu, t_us)
+        injections = self._fleet.solved(trial.injections, trial.state, trial.dispatch.topology)
+        self._fleet.settle(decision.applied, injections, trial.state.v_pu, t_us)
         self._publisher.settled(decision, trial)
         self.solves += 1
         self._log.write(decision, t_us)

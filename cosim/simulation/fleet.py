@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
 from cosim.plugins import DeviceGroup, Injection
 from cosim.points import Ids, Vector
-from cosim.state import Dispatch, Topology
+from cosim.state import Dispatch, GridState, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Fleet:
         self.extra = slice(self.n_device, self.n_device + len(extra_bus))
         self.extra_p_kw, self.extra_q_kvar = np.zeros(len(extra_bus)), np.zeros(len(extra_bus))
         self.device_p_kw: Vector = np.zeros(self.n_device)
-        """What each device injected at the last SOLVE, regulating generators included."""
+        """What each device injected at the last SOLVE, regulating generators included; 0 where there is no voltage."""
+        self._regulates = any(part.gen.size for part in self._parts)
         self.voltage_dependent = any(group.voltage_dependent for group in self.groups)
         self.output_slices = tuple(part.outputs for part in self._parts)
         self.device_slices = tuple(part.devices for part in self._parts)
@@ -99,10 +101,20 @@ class Fleet:
             topology = part.group.positions(setpoints[part.outputs].reshape(part.shape), topology)
         return topology
 
+    def solved(self, injections: Sequence[Injection], state: GridState, topology: Topology) -> Sequence[Injection]:
+        """`injections` with what the power flow decided: a regulating generator's q, and nothing where it is out."""
+        if not self._regulates:  # whoever asks for the state's flows pays for them
+            return injections
+        return [_decided(part, injection, state, topology) if part.gen.size else injection
+                for part, injection in zip(self._parts, injections, strict=True)]
+
     def settle(self, setpoints: Vector, injections: Sequence[Injection], v_pu: Vector, t_us: int) -> None:
         """Tell every group what was applied and solved."""
         # A new array: what held until now was handed out.
         self.device_p_kw = np.concatenate([i.p_kw for i in injections]) if injections else self.device_p_kw
+        if not isfinite(v_pu @ v_pu):  # somewhere there is no voltage: what is asked for there is not served
+            dead = np.isnan(v_pu[self.injection_bus[:self.n_device]])
+            self.device_p_kw = np.where(dead, 0.0, self.device_p_kw)
         for part, injection in zip(self._parts, injections, strict=True):
             part.group.settle(setpoints[part.outputs].reshape(part.shape), injection, _voltages(part, v_pu), t_us)
 
@@ -126,6 +138,13 @@ def _regulated(part: _Part, injection: Injection, gen_p_kw: Vector, gen_v_pu: Ve
         v_set = injection.v_set_pu[part.gen_device]
         gen_v_pu[part.gen] = np.where(np.isnan(v_set), gen_v_pu[part.gen], v_set)
     return gen_p_kw, gen_v_pu
+
+
+def _decided(part: _Part, injection: Injection, state: GridState, topology: Topology) -> Injection:
+    p_kw, q_kvar = injection.p_kw.copy(), injection.q_kvar.copy()
+    p_kw[part.gen_device] *= topology.gen_closed[part.gen]
+    q_kvar[part.gen_device] = state.gen_q_kvar[part.gen]
+    return Injection(p_kw, q_kvar, injection.v_set_pu)
 
 
 def _parts(groups: Iterable[DeviceGroup]) -> Iterable[_Part]:

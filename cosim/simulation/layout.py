@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from cosim.plugins import DeviceGroup
 from cosim.points import Point, PointKind
 from cosim.scenario.schema import Agent
@@ -119,8 +117,3 @@ def shield_blocks(layout: Layout) -> None:
 def measured_shape(group: DeviceGroup) -> tuple[int, int]:
     """Shape of a group's block of measurements."""
     return len(group.measurements), len(group.names)
-
-
-def empty_values(layout: Layout) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """A point vector of NaN."""
-    return np.full(len(layout.points), np.nan)

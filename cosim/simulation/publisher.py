@@ -2,7 +2,8 @@
 
 Blocks that somebody reads after every publish (an agent, the recorder, a subscriber: `PointDatabase.require`) are
 written at once.  The others are written when the database is first asked for them: a run that observes ten voltages
-does not work out two hundred branch flows a second.  Either way a reader finds the values of the last publish.
+does not work out two hundred branch flows a second.  Either way a reader finds the values of the last publish (the
+counters of channels and agents that nobody requires: those of the moment of asking).
 """
 
 from __future__ import annotations
@@ -34,22 +35,21 @@ _Write = Callable[[Vector], None]
 class Publisher:
     """Writes blocks of one point vector; the only one who calls `PointDatabase.publish`."""
 
-    def __init__(self, points: PointDatabase, layout: Layout, groups: Sequence[DeviceGroup], board: AgentBoard,
+    def __init__(self, points: PointDatabase, layout: Layout, groups: Sequence[DeviceGroup], *, board: AgentBoard,
                  channels: Sequence[Channel], sensors: Sensors, inbox: CommandInbox) -> None:
         self._points, self._blocks = points, layout.blocks
         self._values = np.full(len(points), np.nan)
         self._quality = np.zeros(len(points), np.uint8)
-        self._writers = self._all_writers(groups)
+        self._writers = self._all_writers(groups) | {
+            f"channel.{channel.name}": self._channel_writer(channel) for channel in channels}
         self._now: tuple[_Write, ...] = ()
         self._later: tuple[_Write, ...] = ()
         self._device_bus = np.array([bus for _, bus in at_bus(groups)], np.int64)
         self._board, self._sensors, self._inbox = board, sensors, inbox
-        self._channels = [(channel, self._values[layout.blocks[f"channel.{channel.name}"]]) for channel in channels]
-        self._age, self._late = self._values[layout.blocks["age_s"]], self._values[layout.blocks["late"]]
-        self._targets = self._values[layout.blocks["targets"]]
         self._decision: ShieldDecision
         self._trial: SolvedTrial
         self._was_whole = True
+        self._t_us = 0
 
     def settled(self, decision: ShieldDecision, trial: SolvedTrial) -> None:
         """What a SOLVE has committed."""
@@ -57,18 +57,12 @@ class Publisher:
 
     def publish(self, t_us: int) -> None:
         """Write what is required, let the sensors do their worst, and publish."""
+        self._t_us = t_us
         if self._points.requires_changed:
             self._split()
         values = self._values
         for write in self._now:
             write(values)
-        for channel, block in self._channels:
-            channel.measure(block)
-        if self._age.size:
-            self._age[:] = self._board.age_s(t_us)
-            self._late[:] = self._board.late
-        if self._targets.size:
-            self._targets[:] = self._inbox.in_force.values[-self._targets.size:]
         self._mark(self._trial.state)
         if not self._sensors.active:
             self._points.publish(values, self._quality, t_us, self._complete if self._later else None)
@@ -98,6 +92,7 @@ class Publisher:
         writers |= {f"measured.{i}": self._measure_writer(f"measured.{i}", group) for i, group in enumerate(groups)}
         return writers | {"scalars": self._write_scalars, "converged": self._write_converged,
                           "device_v_pu": self._write_device_v, "outputs": self._write_outputs,
+                          "targets": self._write_targets, "age_s": self._write_age, "late": self._write_late,
                           "shield_active": self._write_active, "shield": self._write_shield}
 
     def _state_writer(self, name: str) -> _Write:
@@ -124,6 +119,25 @@ class Publisher:
 
         return write
 
+    def _channel_writer(self, channel: Channel) -> _Write:
+        part = self._blocks[f"channel.{channel.name}"]
+
+        def write(out: Vector) -> None:
+            channel.measure(out[part])
+
+        return write
+
+    def _write_targets(self, out: Vector) -> None:
+        part = self._blocks["targets"]
+        if part.stop > part.start:
+            out[part] = self._inbox.in_force.values[part.start - part.stop:]
+
+    def _write_age(self, out: Vector) -> None:
+        out[self._blocks["age_s"]] = self._board.age_s(self._t_us)
+
+    def _write_late(self, out: Vector) -> None:
+        out[self._blocks["late"]] = self._board.late
+
     def _write_scalars(self, out: Vector) -> None:
         state = self._trial.state
         out[self._blocks["scalars"]] = (state.slack_p_kw, state.slack_q_kvar, state.losses_kw, state.unserved_kw,
@@ -148,7 +162,7 @@ class Publisher:
 
     def _mark(self, state: GridState) -> None:
         """Quality follows the values: what the grid could not give is INVALID.  Skipped while all is well."""
-        whole = state.converged and isfinite(float(state.v_pu.sum()))  # a de-energised bus is NaN, and so is the sum
+        whole = state.converged and isfinite(state.v_pu @ state.v_pu)  # a de-energised bus is NaN, and so is the sum
         if whole and self._was_whole:
             return
         self._was_whole = whole

@@ -18,6 +18,8 @@ from cosim.points import Vector
 MOST = 10
 RESIDUAL_PU = 1e-8
 DEPTH = 4
+DAMPED = 0.75
+"""Share of a step taken where the residual has grown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,6 @@ def settle(g: Callable[[Vector], Vector], x: Vector) -> Settled:
     steps: list[Vector] = []
     images: list[Vector] = []
     best = Settled(x, np.inf, 0)
-    damping = 1.0
     for iteration in range(1, MOST + 1):
         image = g(x)
         if not np.isfinite(image).all():
@@ -54,8 +55,8 @@ def settle(g: Callable[[Vector], Vector], x: Vector) -> Settled:
             continue
         error = image - x
         residual = float(np.abs(error).max(initial=0.0))
-        if residual > best.residual:
-            damping = max(0.25, damping / 2)
+        # For this step only: a damping that stays makes deadbands and saturation settle late or not at all.
+        damping = DAMPED if residual > best.residual else 1.0
         if residual < best.residual:
             best = Settled(x, residual, iteration)
         if residual <= RESIDUAL_PU or iteration == MOST:

@@ -40,6 +40,8 @@ class RunStage:
     held: dict[int, dict[int, float]] = field(default_factory=dict)
     """By commanded point: what each disturbance in force asks of it, in the order in which they began."""
     holders: int = 0
+    cuts: dict[str, int] = field(default_factory=dict)
+    """By link: how many partitions are in force."""
     set_extra: Callable[[int, float, float], None] | None = None
     solve: Callable[[int], None] | None = None
 

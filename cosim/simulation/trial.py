@@ -41,21 +41,30 @@ class Trials:
         self.positions: Topology = grid.dispatch.topology
         self._grid, self._voltage_dependent = grid, voltage_dependent
         self._s_base_kva = grid.network.base_mva * 1e3
-        self._n_device_v = np.ones(len(grid.network.bus_names))
+        self._nominal_v_pu = np.ones(len(grid.network.bus_names))
 
     def solve(self, setpoints: Vector, topology: Topology, positions: Topology, base: Dispatch,
               apply: Apply) -> SolvedTrial:
         """The candidate at `setpoints` with the network switched as `topology`."""
         if base.topology is not topology:
             base = replace(base, topology=topology)
-        state = self._grid.state
-        # After a dead or islanded state there is no voltage to start from: nominal is where a device would start.
-        v_pu = state.v_pu if state.converged else self._n_device_v
+        last, state = self._grid.dispatch, self._grid.state
+        switched = topology is not last.topology or not state.converged
+        # After a state without solution there is no voltage to start from: nominal is where a device would start.
+        v_pu = state.v_pu if state.converged else self._nominal_v_pu
         dispatch, injections = apply(setpoints, v_pu, base)
-        state = self._state(dispatch)
-        if not self._voltage_dependent or not state.converged:
-            return SolvedTrial(dispatch, state, injections, positions)
-        return self._settled(setpoints, base, apply, SolvedTrial(dispatch, state, injections, positions))
+        first = SolvedTrial(dispatch, self._state(dispatch), injections, positions)
+        if not first.state.converged:
+            return first
+        if self._voltage_dependent:
+            return self._settled(setpoints, base, apply, first)
+        return self._switched(setpoints, base, apply, first) if switched else first
+
+    def _switched(self, setpoints: Vector, base: Dispatch, apply: Apply, first: SolvedTrial) -> SolvedTrial:
+        """Once more where something was switched: who has no voltage may have changed, and with it who injects."""
+        dispatch, injections = apply(setpoints, first.state.v_pu, base)
+        state = first.state if _same(dispatch, first.dispatch) else self._state(dispatch)
+        return SolvedTrial(dispatch, state, injections, first.positions)
 
     def _state(self, dispatch: Dispatch) -> GridState:
         """The power flow; the committed one again when nothing changed, to the bit."""

@@ -274,7 +274,7 @@ def test_what_is_no_finished_result_is_refused(tmp_path: Path) -> None:
         replay(tmp_path)
     run_scenario(loaded(), tmp_path / "out")
     (tmp_path / "out" / "scenario.yaml").unlink()
-    with pytest.raises(ReplayError, match="scenario.yaml"):
+    with pytest.raises(ReplayError, match=r"scenario\.yaml"):
         replay(tmp_path / "out")
     run_scenario(loaded(), tmp_path / "out2")
     next((tmp_path / "out2" / "samples").iterdir()).unlink()

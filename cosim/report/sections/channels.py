@@ -94,8 +94,8 @@ def _delay(record: Record, names: list[str]) -> Chart | None:
         delay_s, delivered = values[:, :len(points)], values[:, len(points):]
         return np.where(np.diff(delivered, axis=0, prepend=0.0) > 0, delay_s, np.nan)
 
-    marks = {"mode": "markers", "marker": {"size": 3, "opacity": 0.7}}
     reduced = record.samples.reduce([*points, *counters], fresh)
+    marks = {"mode": "markers", "marker": {"size": 3 if len(reduced.begin_s) > 300 else 5, "opacity": 0.7}}
     return _highest(record, reduced, [*map(_direction, points)], "Delay", marks)
 
 

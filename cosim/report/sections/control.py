@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cosim.points import Vector
-from cosim.report.markup import MISSING, Chart, Section, count, folded, note, number, plural, table, text
+from cosim.report.markup import MISSING, Chart, Section, count, folded, label, note, number, plural, table, text
 from cosim.report.plot import array, axis, line
 from cosim.report.record import MAX_ROWS, Record
 from cosim.report.samples import edges
@@ -111,9 +111,10 @@ def _chart(record: Record, point: str, decisions: pd.DataFrame) -> Chart | None:
 def _marks(record: Record, mine: pd.DataFrame) -> dict[str, object]:
     """A mark with its reason where an intervention began or changed."""
     shown = mine.iloc[:MAX_STEPS]
+    words = [label(str(reason).replace("_", " ")) for reason in shown["reason"]]
     return {"type": "scatter", "mode": "markers", "name": "intervention",
             "x": array(record.canvas.axis.at(shown.index.to_numpy(np.float64)), "f8"),
-            "y": array(shown["applied"].to_numpy(np.float64)), "text": [_word(reason) for reason in shown["reason"]],
+            "y": array(shown["applied"].to_numpy(np.float64)), "text": words,
             "marker": {"symbol": "circle-open", "size": 7, "color": "--limit"}, "hovertemplate": "%{text}"}
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from cosim.report.markup import MISSING, Chart, Section, count, folded, note, plural, table, text
+from cosim.report.markup import MISSING, Chart, Section, count, folded, label, note, plural, table, text
 from cosim.report.plot import array, tick
-from cosim.report.record import Record
+from cosim.report.record import OWN_KINDS, Record
+from cosim.report.timeaxis import duration_words
 
 MAX_ROWS_DRAWN, MAX_LISTED = 30, 200
 
@@ -38,19 +39,32 @@ def _timeline(record: Record) -> Chart:
         begin, end = at(np.array([span.begin_s for span in mine])), at(np.array([span.end_s for span in mine]))
         stamp = record.canvas.axis.words
         words = [f"{stamp(span.begin_s)} to {stamp(span.end_s)}" for span in mine]
-        colour = "--limit" if kind in ("no power flow", "devices not settled") else f"--c{i % 7 + 1}"
-        traces.append({"type": "bar", "orientation": "h", "name": text(kind.replace("_", " ")),
+        colour = "--limit" if kind in OWN_KINDS else f"--c{i % 7 + 1}"
+        traces.append({"type": "bar", "orientation": "h", "name": label(kind.replace("_", " ")),
                        "base": array(begin, "f8"), "x": array(np.maximum(end - begin, least), "f8"), "width": 0.6,
-                       "y": [text(_label(kind, span.subject)) for span in mine], "marker": {"color": colour},
+                       "y": [label(_label(kind, span.subject), 120) for span in mine], "marker": {"color": colour},
                        "text": words, "textposition": "none", "hovertemplate": "%{y}<br>%{text}<extra></extra>"})
-    y = {"type": "category", "categoryorder": "array", "categoryarray": [text(label) for label in labels],
-         "range": [len(labels) - 0.5, -0.5], "tickvals": [text(label) for label in labels],
-         "ticktext": [tick(_subject(label)) for label in labels], "showgrid": False, "fixedrange": True,
+    keys = [label(name, 120) for name in labels]
+    y = {"type": "category", "categoryorder": "array", "categoryarray": keys,
+         "range": [len(labels) - 0.5, -0.5], "tickvals": keys,
+         "ticktext": [tick(_subject(name)) for name in labels], "showgrid": False, "fixedrange": True,
          "title": {"text": ""}}
     figure = record.canvas.figure(traces, y, banded=False, hovermode="closest", barmode="overlay", showlegend=True)
     more = f"The first {MAX_ROWS_DRAWN} subjects." if len(labels) == MAX_ROWS_DRAWN else ""
-    title = f"{plural(len(record.spans), 'disturbance')} on {plural(len({s.subject for s in record.spans}), 'subject')}"
-    return Chart(title, figure, more, 110 + 24 * len(labels))
+    return Chart(_finding(record), figure, more, 110 + 24 * len(labels))
+
+
+def _finding(record: Record) -> str:
+    """How many disturbances, and how long there was no power flow."""
+    disturbances = [span for span in record.spans if span.kind not in OWN_KINDS]
+    subjects = plural(len({span.subject for span in disturbances}), "subject")
+    said = [f"{plural(len(disturbances), 'disturbance')} on {subjects}"] if disturbances else []
+    for kind in OWN_KINDS:
+        times_s = [span.end_s - span.begin_s for span in record.spans if span.kind == kind]
+        if times_s:
+            said.append(f"{kind} for {duration_words(sum(times_s))}")
+    words = "; ".join(said)
+    return words[:1].upper() + words[1:]
 
 
 def _label(kind: str, subject: str) -> str:

@@ -77,7 +77,8 @@ def _voltage_cards(record: Record) -> list[Card]:
         value = kpis.get(f"v_{which}_pu")
         if isinstance(value, int | float) and isfinite(value):
             bad = value < record.v_min_pu if which == "min" else value > record.v_max_pu
-            found.append((label, f"{pu(value)} <small>pu</small>", f"at {bus(str(kpis.get(f'v_{which}_bus')))}", bad))
+            where = text(bus(str(kpis.get(f"v_{which}_bus"))), 40)
+            found.append((label, f"{pu(value)} <small>pu</small>", f"at {where}", bad))
     overload = kpis.get("overload_minutes") or {}
     if overload:
         found.append(("Overloads", f"{number(sum(overload.values()))} <small>branch-min</small>",
@@ -97,7 +98,7 @@ def _sampled_voltages(record: Record) -> list[Card]:
     low, high = np.fmin.reduce(reduced.low, axis=0), np.fmax.reduce(reduced.high, axis=0)
     if not np.isfinite(low).any():
         return []
-    names = [bus(point.removeprefix("bus.").removesuffix(".v_pu")) for point in points]
+    names = [text(bus(point.removeprefix("bus.").removesuffix(".v_pu")), 40) for point in points]
     a, b = int(np.nanargmin(low)), int(np.nanargmax(high))
     return [("Lowest sampled voltage", f"{pu(float(low[a]))} <small>pu</small>", f"at {names[a]}",
              bool(low[a] < record.v_min_pu)),

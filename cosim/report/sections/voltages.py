@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.points import Vector
-from cosim.report.markup import TO, Chart, Section, bus, count, note, number, plural, pu, text
+from cosim.report.markup import TO, Chart, Section, bus, count, label, note, number, plural, pu, text
 from cosim.report.plot import LEGEND, MARGIN, Scale, array, axis, heat, heat_height, limit, line, tick
 from cosim.report.record import Record
 from cosim.report.samples import Reduced
@@ -60,9 +60,10 @@ def _envelope(record: Record, reduced: Reduced, names: list[str]) -> Chart:
         lines += _percentiles(x, reduced.last) if len(names) >= 8 else []
         for name, values, which, dash in (("highest", np.fmax.reduce(high, axis=1), _argmax(high), "solid"),
                                           ("lowest", np.fmin.reduce(low, axis=1), _argmax(-low), "solid")):
-            lines.append(line(x, values, name, **edge, dash=dash, text=[bus(names[i]) for i in which],
+            lines.append(line(x, values, name, **edge, dash=dash, text=[label(bus(names[i])) for i in which],
                               hovertemplate="%{y:.4f} pu at %{text}"))
-    shapes = [limit(edge, f"limit {number(edge)}") for edge in (record.v_max_pu, record.v_min_pu)]
+    shapes = [limit(record.v_max_pu, f"limit {number(record.v_max_pu)}"),
+              limit(record.v_min_pu, f"limit {number(record.v_min_pu)}", "bottom")]
     figure = canvas.figure(lines, y, shapes=shapes)
     caption = (f"Lowest and highest of {plural(len(names), 'bus', 'buses')}" + (
         ", the range that holds 90 % of them, and the median" if len(names) >= 8 else "")
@@ -108,10 +109,11 @@ def _map(record: Record, reduced: Reduced, names: list[str]) -> Chart:
     scale = Scale("Voltage by bus (pu)", centre - reach, centre + reach, centre, colours, ".4f", ".2f")
     figure, shared = heat(record.canvas, reduced, names, "Bus", scale)
     dead = np.flatnonzero(reduced.gap.any(axis=0))
-    dead_words = ", ".join(bus(names[i]) for i in dead) if len(dead) <= 3 else f"{count(len(dead))} buses"
-    title = f"{dead_words} without voltage at times" if len(dead) else (
-        f"Lowest at {bus(names[int(np.nanargmin(np.fmin.reduce(reduced.low, axis=0)))])}, highest at "
-        f"{bus(names[int(np.nanargmax(np.fmax.reduce(reduced.high, axis=0)))])}")
+    lowest = names[int(np.nanargmin(np.fmin.reduce(reduced.low, axis=0)))]
+    highest = names[int(np.nanargmax(np.fmax.reduce(reduced.high, axis=0)))]
+    dead_words = ", ".join(text(bus(names[i]), 40) for i in dead) if len(dead) <= 3 else f"{count(len(dead))} buses"
+    title = f"Without voltage at times: {dead_words}" if len(dead) else (
+        f"Lowest at {text(bus(lowest), 40)}, highest at {text(bus(highest), 40)}")
     caption = "Strong colours: outside the limits. Grey: de-energised, or no power flow converged."
     if shared > 1:
         caption += f" Each row shows the worst of up to {shared} neighbouring buses."
@@ -126,15 +128,15 @@ def _minutes(record: Record) -> list[Chart | str]:
         return []
     worst = sorted(total, key=lambda name: -total[name])[:MAX_BARS]
     bars = [{"type": "bar", "orientation": "h", "name": words, "marker": {"color": colour},
-             "y": [text(name) for name in worst], "x": array([minutes.get(name, 0.0) for name in worst]),
+             "y": [label(name) for name in worst], "x": array([minutes.get(name, 0.0) for name in worst]),
              "hovertemplate": "%{y}: %{x:.4~g} min"}
             for words, minutes, colour in ((f"below {number(record.v_min_pu)} pu", under, "--under"),
                                            (f"above {number(record.v_max_pu)} pu", over, "--over")) if minutes]
     layout = {"barmode": "stack", "hovermode": "closest", "showlegend": True, "legend": LEGEND, "margin": MARGIN,
               "xaxis": {"title": {"text": "Time outside the limits (min)"}, "rangemode": "tozero"},
               "yaxis": {"type": "category", "autorange": "reversed", "title": {"text": ""}, "showgrid": False,
-                        "fixedrange": True, "tickvals": [text(name) for name in worst],
+                        "fixedrange": True, "tickvals": [label(name) for name in worst],
                         "ticktext": [tick(name) for name in worst]}}
     more = f"The worst {MAX_BARS} of {count(len(total))} buses." if len(total) > MAX_BARS else ""
-    return [Chart(f"{bus(worst[0], begins=True)} was outside the limits longest: {number(total[worst[0]])} min",
+    return [Chart(f"{text(bus(worst[0], 'Bus'), 40)} was outside the limits longest: {number(total[worst[0]])} min",
                   {"data": bars, "layout": layout}, more, 110 + 20 * len(worst))]

@@ -65,7 +65,7 @@ def test_who_may_be_sent_to_is_the_scenarios_choice() -> None:
     """A message to an agent that `messages.to` does not allow names sender, receiver and what is allowed."""
     agents = [*pair(), agent("eve", policy={"kind": "listen"})]
     simulation = world(plugins=[scripted("talk", [], make=talker("eve")), scripted("listen", [])], agents=agents)
-    with pytest.raises(ProcessError, match="'ann' may not send to 'eve'; `messages.to` allows: bob"):
+    with pytest.raises(ProcessError, match=r"'ann' may not send to 'eve'; `messages\.to` allows: bob"):
         ended(simulation)
 
 

@@ -20,7 +20,8 @@ def seen_p_kw(channel: dict[str, Any] | None, offset_s: float = 0.5, **changes: 
     telemetry = "direct" if channel is None else over()
     watcher = agent(policy=SPY, observe=["ld.p_kw"], actuate=[], telemetry=telemetry, offset_s=offset_s)
     mover = agent("mover", policy=RISING)
-    ended(world(plugins=[spy], devices=[{"kind": "load", "name": "ld", "bus": "5", "p_kw": 100}], agents=[watcher, mover],
+    load = {"kind": "load", "name": "ld", "bus": "5", "p_kw": 100}
+    ended(world(plugins=[spy], devices=[load], agents=[watcher, mover],
                 channels=[] if channel is None else [channel], **changes), 6)
     return np.round(seen, 6).tolist()
 

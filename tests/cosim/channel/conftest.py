@@ -12,6 +12,7 @@ import pytest
 from cosim.channel import Channel, Link, build_channels
 from cosim.kernel import Kernel
 from cosim.plugins import Registry
+from cosim.scenario.schema import Channel as ChannelSpec
 
 REGISTRY = Registry()
 #: Time given to the last message to arrive.
@@ -55,7 +56,7 @@ def channels() -> Callable[..., tuple[Kernel, dict[str, Channel]]]:
 
     def build(*raws: dict[str, Any], seed: int = 0) -> tuple[Kernel, dict[str, Channel]]:
         kernel = Kernel(seed)
-        return kernel, build_channels(raws, kernel, REGISTRY)
+        return kernel, build_channels([ChannelSpec.model_validate(raw) for raw in raws], kernel, REGISTRY)
 
     return build
 

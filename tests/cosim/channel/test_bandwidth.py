@@ -114,8 +114,8 @@ def test_no_waiting_room_for_a_cut_queue(line):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({}, "bits_per_second: Field required"),
-    ({"bits_per_second": 0}, "greater than 0"),
+    ({}, "bits_per_second: missing: Rate of the line"),
+    ({"bits_per_second": 0}, "found 0; expected more than 0"),
     ({"bits_per_second": 9600, "queue_messages": -1}, "queue_messages"),
 ])
 def test_wrong_options(line, options, message):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cosim.errors import PluginError, ScenarioError
+from cosim.errors import ScenarioError
 
 N = 40_000
 QUANTILES = np.array([0.05, 0.25, 0.5, 0.75, 0.95])
@@ -82,21 +82,21 @@ def test_random_trace_draws_each_value_alike(line, channels, tmp_path):
     (None, r"cannot be read"),
 ])
 def test_bad_trace_is_named(line, tmp_path, text, message):
-    """A trace file that cannot be used names the link, the file, the line and what is expected."""
+    """A trace file that cannot be used points at the key that names it, and says file, line and what is expected."""
     file = tmp_path / "trace.csv"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(PluginError, match=r"channel.wan.up, rule 0 \(latency\): .*" + message):
+    with pytest.raises(ScenarioError, match=r"^channels.0.rules.0.file: latency: .*" + message):
         line([{"kind": "latency", "distribution": "trace", "file": str(file)}])
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({}, "Field required"),
+    ({}, "distribution: missing: Law of the delay"),
     ({"distribution": "pareto"}, "'constant', 'uniform', 'normal', 'lognormal', 'gamma' or 'trace'"),
     ({"distribution": "uniform", "low_ms": 1}, "high_ms missing: distribution uniform, which takes low_ms, high_ms"),
     ({"distribution": "uniform", "low_ms": 2, "high_ms": 1}, "high_ms 1 is below low_ms 2"),
     ({"distribution": "constant", "delay_ms": 1, "sigma": 1}, "sigma does not belong to distribution constant"),
-    ({"distribution": "constant", "delay_ms": -1}, "greater than or equal to 0"),
+    ({"distribution": "constant", "delay_ms": -1}, "found -1; expected at least 0"),
     ({"distribution": "constant", "delay_ms": float("nan")}, "finite number"),
     ({"distribution": "gamma", "shape": 2, "mean_ms": 1, "scale_ms": 1}, "exactly one of mean_ms and scale_ms"),
     ({"distribution": "lognormal", "sigma": 1, "mean_ms": 0}, "mean_ms 0"),

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from cosim.channel import Fate
 from cosim.channel.link import Link
-from cosim.channel.rule import Forking
+from cosim.channel.rule import Drawn, Forking, Judged
 from cosim.channel.stage import compile_stages
 from cosim.errors import PluginError, ProcessError, ScenarioError
-from cosim.kernel import Phase
+from cosim.kernel import Kernel, Phase
 
 RULES = st.lists(st.sampled_from([
     {"kind": "latency", "distribution": "constant", "delay_ms": 0.3},
@@ -192,7 +192,7 @@ def test_an_unknown_rule_kind_lists_the_known(line):
     """An unknown kind names close matches and all known kinds; a rule without a kind too."""
     with pytest.raises(ScenarioError, match=r"did you mean 'latency'.*bandwidth, corruption, duplication"):
         line([{"kind": "latensy"}])
-    with pytest.raises(ScenarioError, match=r"channels.0.rules.0.kind: a rule needs a kind; known: bandwidth"):
+    with pytest.raises(ScenarioError, match=r"channels.0.rules.0.kind: missing; expected a rule kind: bandwidth"):
         line([{"probability": 0.1}])
 
 
@@ -231,3 +231,42 @@ def test_a_plugin_rule_may_replace_a_message(line):
     base.send_at([0])
     assert base.arrived == [(0, (0, 0)), (1000, (0, 1)), (2000, (0, 2))]
     assert (base.link.duplicated, _balance(base.link)) == (2, 0)
+
+
+class _Careless(Judged):
+    """A rule of a plugin that drops with a code nobody knows."""
+
+    kind = "careless"
+
+    def judge(self, t_us, size_bytes):
+        return -9
+
+
+class _Guessing(Drawn):
+    """The same by chance; `verdicts` says what it draws."""
+
+    kind = "guessing"
+    verdicts = staticmethod(lambda n: np.full(n, -9))
+
+    def draw(self, n):
+        return self.verdicts(n)
+
+
+class _Fractional(_Guessing):
+    """Delays that are no whole microseconds."""
+
+    verdicts = staticmethod(lambda n: np.full(n, 0.5))
+
+
+@pytest.mark.parametrize(("rules", "message"), [
+    ([_Careless()], r"rule 'careless': found verdict -9; expected a delay in us \(0 or more\) or one of -1 \(LOST\)"),
+    ([_Careless(), _Careless()], r"rule 'careless': found verdict -9"),
+    ([_Guessing()], r"rule 'guessing': found verdict -9"),
+    ([_Guessing(), _Careless()], r"rule 'guessing': found verdict -9"),
+    ([_Fractional()], r"rule 'guessing': `draw\(256\)` gave float64 of shape \(256,\); expected whole numbers"),
+])
+def test_a_rule_with_unknown_verdicts_is_named(rules, message):
+    """A plugin's rule that returns what is neither a delay nor a fate is named, with what is accepted."""
+    link = Link("odd", Kernel(0), rules, fifo=False, capacity=10)
+    with pytest.raises(PluginError, match=message):
+        link.send(1, print, None)

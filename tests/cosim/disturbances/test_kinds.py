@@ -195,3 +195,16 @@ def test_a_partition_in_one_direction_leaves_the_other() -> None:
     lost = frame[frame["fate"] == "partitioned"]
     assert list(dict.fromkeys(lost["channel"])) == ["wan.down"]
     assert len(lost) == 3
+
+
+def test_overlapping_partitions_all_have_to_end() -> None:
+    """A direction that is cut twice is mended when the second partition ends; the other one sooner."""
+    wan = {"name": "wan", "rules": []}
+    simulation = world(channels=[wan], agents=[agent(telemetry={"kind": "channel", "channel": "wan"})], disturbances=[
+        {"kind": "partition", "channel": "wan", "at_s": 2.5, "duration_s": 3},
+        {"kind": "partition", "channel": "wan", "direction": "down", "at_s": 4.5, "duration_s": 3}])
+    result = ended(simulation)
+    assert [t for t, _, _ in commands(result, "a")] == [0, 1, 2, 8, 9, 10]
+    frame = result.messages()
+    reports = frame[(frame["channel"] == "wan.up") & (frame["fate"] == "delivered")]
+    assert (reports["t_us"] / 1e6).tolist()[:6] == [0, 1, 2, 6, 7, 8]

@@ -42,7 +42,9 @@ def recorded(story: Story, folder: Path | None = None) -> RunResult:
     names = list(dict.fromkeys([*story.values, *story.outputs]))
     points = PointDatabase([Point(n, PointKind.ANALOG_OUTPUT if n in story.outputs else PointKind.ANALOG_INPUT,
                                   _unit(n)) for n in names])
-    columns = np.array([np.asarray(story.values[n], float) for n in story.values]).T.reshape(-1, len(story.values))
+    sampled = list(story.values)
+    columns = np.array([np.asarray(story.values[n], float) for n in sampled])
+    columns = columns.reshape(len(sampled), -1 if sampled else 0).T
     rows = len(columns)
     last_s = max([(rows - 1) * story.period_s, *(event[0] for event in story.events)], default=0.0)
     about = RunAbout(story.name, {"name": story.name, **story.scenario}, "name: story\n", 7, {"gridloop": "0.1"},

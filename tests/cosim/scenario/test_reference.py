@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cosim.plugins import FAMILIES, Registry
-from cosim.scenario.json_schema import json_schema, unloadable
+from cosim.scenario.json_schema import json_schema, plugin_schema, unloadable
 from cosim.scenario.reference import reference_markdown
 from cosim.scenario.schema import Scenario
 
@@ -79,3 +79,20 @@ def test_committed_reference_is_up_to_date() -> None:
     """`gridloop schema --format markdown --out docs/reference/scenario.md` was run after the last change."""
     committed = (ROOT / "docs" / "reference" / "scenario.md").read_text(encoding="utf-8")
     assert committed == reference_markdown(Registry())
+
+
+def undescribed(name: str, schema: dict[str, Any]) -> list[str]:
+    """Options of a schema, and of the models in it, that say nothing of themselves."""
+    models = {name: schema, **schema.get("$defs", {})}
+    return [f"{model}.{key}" for model, inner in models.items()
+            for key, field in inner.get("properties", {}).items() if not field.get("description")]
+
+
+def test_every_option_is_described() -> None:
+    """No key of the scenario and no option of an installed plugin lacks a description."""
+    registry = Registry()
+    found = undescribed("Scenario", Scenario.model_json_schema())
+    for family in FAMILIES:
+        for kind in registry.kinds(family):
+            found += undescribed(f"{family} {kind}", plugin_schema(registry, family, kind))
+    assert found == []

@@ -130,3 +130,53 @@ def events(result: RunResult, kind: str = "") -> list[str]:
     """Events as text: time, kind, subject, detail."""
     return [f"{row.t_us / 1e6:.6f} {row.kind} {row.subject}" + (f": {row.detail}" if row.detail else "")
             for row in result.events().itertuples() if kind in row.kind]
+
+
+#: Every built-in device but those that need a transformer; droop, schedule, random and constant agents, direct and over
+#: a lossy route; every kind of disturbance but generator and transformer outages.
+RICH: Mapping[str, Any] = {
+    "name": "rich", "duration_s": 60, "step_s": 1, "seed": 11, "grid": {"network": "case33bw"},
+    "commands": {"timing": "on_arrival", "quantum_s": 0.05},
+    "devices": [
+        {"kind": "load", "name": "ld", "bus": "5", "p_kw": 30, "q_kvar": 5, "zip_p": [0.3, 0.3, 0.4]},
+        {"kind": "pv", "name": "pv1", "bus": "18", "p_rated_kw": 300, "mode": "volt_var", "s_rated_kva": 330},
+        {"kind": "pv", "name": "pv2", "bus": "33", "p_rated_kw": 200},
+        {"kind": "battery", "name": "bat", "bus": "25", "e_rated_kwh": 2, "p_max_kw": 150},
+        {"kind": "breaker", "name": "cb", "line": "28-29", "delay_s": 0.15},
+        {"kind": "capacitor", "name": "cap", "bus": "30", "q_step_kvar": 100, "steps": 4, "control": "voltage",
+         "delay_s": 2.5, "lockout_s": 5},
+        {"kind": "generator", "name": "gen", "bus": "12", "p_max_kw": 200, "p_kw": 50, "ramp_kw_per_s": 7},
+        {"kind": "wind", "name": "wt", "bus": "22", "p_rated_kw": 100},
+    ],
+    "channels": [
+        {"name": "lan", "rules": [{"kind": "latency", "distribution": "lognormal", "median_ms": 30, "sigma": 0.8}]},
+        {"name": "wan", "ordering": "fifo", "rules": [
+            {"kind": "latency", "distribution": "gamma", "shape": 2, "scale_ms": 40},
+            {"kind": "gilbert_elliott", "p": 0.1, "r": 0.5, "loss_bad": 0.8},
+            {"kind": "duplication", "probability": 0.1, "extra_delay_ms": 30},
+            {"kind": "corruption", "probability": 0.05, "deliver": True}]},
+        {"name": "far", "hops": ["lan", "wan"]},
+    ],
+    "agents": [
+        {"name": "vv", "period_s": 2, "jitter_s": 0.4, "policy": {"kind": "droop"}, "observe": ["bus.33.v_pu"],
+         "actuate": ["pv2.q_set_kvar"], "telemetry": {"kind": "channel", "channel": "far"}, "deadline_s": 0.3,
+         "late": "fallback", "fallback": {"kind": "constant", "values": [0.0]}},
+        {"name": "shuffle", "period_s": 1.5, "offset_s": 0.2, "compute_s": 0.1, "observe": ["bat.soc"],
+         "policy": {"kind": "random"}, "actuate": ["bat.p_set_kw"], "ttl_s": 5,
+         "telemetry": {"kind": "channel", "channel": "lan"}},
+        {"name": "plan", "period_s": 5,
+         "policy": {"kind": "schedule", "rows": [[0, 60, 1], [20, 180, 0.5], [40, 0, 2]]},
+         "actuate": ["gen.p_set_kw", "ld.scale"], "authority": "schedule"},
+        {"name": "watch", "trigger": "on_change", "deadband": 0.002, "observe": ["bus.18.v_pu"],
+         "policy": {"kind": "constant", "values": [250]}, "actuate": ["pv1.p_set_kw"]},
+    ],
+    "disturbances": [
+        {"kind": "line_outage", "line": "7-8", "random": {"per_hour": 360}, "duration_s": 4.5},
+        {"kind": "load_step", "bus": "18", "p_kw": 400, "at_s": [7.3, 31], "duration_s": 6},
+        {"kind": "partition", "channel": "wan", "at_s": 22.2, "duration_s": 9, "drop_in_flight": True},
+        {"kind": "point_freeze", "points": ["bus.33.*"], "at_s": 12, "duration_s": 8},
+        {"kind": "point_bias", "points": ["bat.soc"], "offset": 0.1, "at_s": 18, "duration_s": 8},
+        {"kind": "point_noise", "points": ["bus.1*.v_pu"], "sigma": 0.003, "at_s": 35, "duration_s": 20},
+        {"kind": "breaker", "device": "cb", "at_s": 26, "duration_s": 10},
+    ],
+}

@@ -1,0 +1,1 @@
+"""Learned policies, their training and checkpoints.  Nothing is in here yet (built-in ones: `cosim.agents`)."""
