@@ -82,5 +82,9 @@ class RecordError(GridloopError):
     """A result folder that cannot be written, read or resumed."""
 
 
+class FolderError(RecordError):
+    """A folder that no new result can be written into, found before anything ran."""
+
+
 class ReplayError(GridloopError):
     """A result that cannot be replayed (missing parts, another scenario)."""

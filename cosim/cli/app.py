@@ -13,13 +13,13 @@ from cosim import __version__
 from cosim.cli import check, init, listing, replay, report, run, schema
 from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError, problem_data
-from cosim.errors import GridError, GridloopError, PluginError, ScenarioError
+from cosim.errors import FolderError, GridError, GridloopError, PluginError, ScenarioError
 
 #: Commands in the order of the help text.
 COMMANDS = (check, run, report, replay, listing, schema, init)
 
 #: Errors that are the asker's: nothing ran yet.
-_USAGE_ERRORS = (ScenarioError, UsageError, PluginError, GridError)
+_USAGE_ERRORS = (ScenarioError, UsageError, PluginError, GridError, FolderError)
 
 
 def main(argv: Sequence[str] | None = None, *, engine: Engine | None = None) -> int:

@@ -137,7 +137,7 @@ class Generator(Group):
                         np.where(can_run, np.maximum(self._q_max, 0.0), 0.0), np.full(self.n, np.inf))
 
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
-        """Commanded or default power within limits and ramp; q NaN where the power flow decides it (`settle` is told)."""
+        """Commanded or default power within limits and ramp; q NaN where the power flow decides it."""
         live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
         p_set, q_set, v_set = setpoints[1], setpoints[2], setpoints[3]
         p = np.where(np.isnan(p_set), self._p_default, p_set)

@@ -20,6 +20,7 @@ class Registry:
 
     def __init__(self, *, installed: bool = True) -> None:
         self._found: dict[str, dict[str, EntryPoint | type[Any]]] = {family: {} for family in FAMILIES}
+        self._files: dict[Path, tuple[bytes, tuple[str, ...]]] = {}
         if installed:
             for family, group in FAMILIES.items():
                 for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
@@ -64,17 +65,31 @@ class Registry:
     def add_folder(self, folder: Path) -> tuple[str, ...]:
         """Import every ``*.py`` of a folder (or one file) and register its plugin classes; returns ``family:kind``s.
 
-        This runs the code it finds: call it only when the person who runs the scenario allowed it.
+        This runs the code it finds: call it only when the person who runs the scenario allowed it.  A file that is in
+        this registry already stays as it is; one that has changed since is an error.
         """
         files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder]
         added: list[str] = []
         for file in files:
-            for plugin in _plugins_in(_import_file(file)):
-                self.add(plugin, origin=str(file))
-                added.append(f"{plugin.family}:{plugin.kind}")
+            added += self._add_file(file)
         if not added:
             raise PluginError(f"{folder}: no plugin class found (a public class with `family` and `kind`)")
         return tuple(added)
+
+    def _add_file(self, file: Path) -> tuple[str, ...]:
+        if not file.is_file():
+            raise PluginError(f"{file}: plugin file not found")
+        place, content = file.resolve(), file.read_bytes()
+        before, kinds = self._files.get(place, (content, ()))
+        if before != content:
+            raise PluginError(f"{file}: changed since this registry loaded it; load the scenario with a new Registry()")
+        if place not in self._files:
+            found = _plugins_in(_import_file(file))
+            for plugin in found:
+                self.add(plugin, origin=str(file))
+            kinds = tuple(f"{plugin.family}:{plugin.kind}" for plugin in found)
+            self._files[place] = content, kinds
+        return kinds
 
     def _load(self, family: str, kind: str, entry: EntryPoint) -> type[Any]:
         try:
@@ -106,8 +121,6 @@ def _plugins_in(module: ModuleType) -> list[Any]:
 
 
 def _import_file(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise PluginError(f"{file}: plugin file not found")
     # The path is part of the name: two folders may hold files of one name.
     name = f"gridloop_plugin_{file.stem}_{crc32(str(file.resolve()).encode()):08x}"
     spec = importlib.util.spec_from_file_location(name, file)

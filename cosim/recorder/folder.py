@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosim.errors import RecordError
+from cosim.errors import FolderError, RecordError
 from cosim.recorder.tables import TABLES
 
 #: Less free space than this is refused before the run.
@@ -123,15 +123,15 @@ class ResultFolder:
             folder.mkdir(parents=True, exist_ok=True)
             found = [name for name in ("manifest.json", *TABLES) if (folder / name).exists()]
             if found:
-                raise RecordError(f"{folder}: holds a result already ({found[0]}); name another folder, or go on "
+                raise FolderError(f"{folder}: holds a result already ({found[0]}); name another folder, or go on "
                                   f"with a killed run by --resume")
             free = shutil.disk_usage(folder).free
             if free < MIN_FREE_BYTES:
-                raise RecordError(f"{folder}: {free / 1e6:.0f} MB free on this disk; expected at least "
+                raise FolderError(f"{folder}: {free / 1e6:.0f} MB free on this disk; expected at least "
                                   f"{MIN_FREE_BYTES / 1e6:.0f} MB")
             self._open_commits()
         except OSError as error:
-            raise RecordError(f"{folder}: cannot be written: {error.strerror or error}") from error
+            raise FolderError(f"{folder}: no result can be written here: {error.strerror or error}") from error
         return self
 
     @classmethod

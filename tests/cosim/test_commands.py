@@ -258,7 +258,7 @@ def test_a_vector_is_one_row_of_plain_numbers() -> None:
 
 def test_a_vector_of_unequal_lengths_is_our_mistake() -> None:
     """Never silently cut."""
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="2 points and 1 values"):
         Desk().inbox.submit_many([1, 2], [1.0], "t")
 
 

@@ -86,8 +86,9 @@ def _peaks(reduced: Reduced, groups: dict[str, list[str]], kinds: Sequence[str],
         ends = (np.nanmax(np.nan_to_num(reduced.high[:, i])), np.nanmin(np.nan_to_num(reduced.low[:, i])))
         if label in kinds and label != "external grid":
             most = ends[0] if ends[0] >= -ends[1] else ends[1]
-            said.append(f"{text(label)} {'up' if most >= 0 else 'down'} to {number(float(most))} {unit}")
-    return ", ".join(said[:4])
+            if most:
+                said.append(f"{text(label)} {'up' if most >= 0 else 'down'} to {number(float(most))} {unit}")
+    return ", ".join(said[:4]) or "none"
 
 
 def _summed(groups: dict[str, list[str]]) -> tuple[list[str], Transform]:

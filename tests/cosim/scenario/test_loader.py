@@ -118,6 +118,22 @@ def test_own_code_needs_permission(problems: Find, load: Load, tmp_path: Path) -
     assert load(fragment, base_dir=tmp_path, allow_plugins=True).registry.kinds("policy") == ("fixed", "mine")
 
 
+def test_own_code_is_loaded_once_by_a_registry(load: Load, tmp_path: Path) -> None:
+    """Two loads with one registry find the same class; a file that changed in between is refused, not mixed up."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from cosim.plugins import PluginConfig\n"
+        "class Mine:\n    family, kind, summary = 'policy', 'mine', 'Mine'\n"
+        "    class Config(PluginConfig):\n        pass\n"
+        "    @classmethod\n    def build(cls, config, situation):\n        pass\n")
+    fragment = "plugins: [mine.py]\n"
+    first = load(fragment, base_dir=tmp_path, allow_plugins=True).registry.get("policy", "mine")
+    assert load(fragment, base_dir=tmp_path, allow_plugins=True).registry.get("policy", "mine") is first
+    file.write_text(file.read_text() + "# edited\n")
+    with pytest.raises(ScenarioError, match=r"mine\.py: changed since this registry loaded it"):
+        load(fragment, base_dir=tmp_path, allow_plugins=True)
+
+
 def test_broken_plugins_are_placed(problems: Find, tmp_path: Path) -> None:
     """A missing plugin folder and one that raises are problems with a place, each."""
     (tmp_path / "bad.py").write_text("raise RuntimeError('no')\n")

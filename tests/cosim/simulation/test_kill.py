@@ -21,7 +21,7 @@ from tests.cosim.simulation.worlds import RICH, loaded
 
 ROOT = Path(__file__).parents[3]
 INSTANTS = 20
-FLUSH_S = 0.05
+FLUSH_S = 0.03
 
 #: Reads ``run|resume <folder> <seconds>`` a line; forks, lets the child live that long, kills it; answers a line.
 FORKER = f"""
@@ -69,16 +69,14 @@ class Forker:
 
     def close(self) -> None:
         """No more."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(10)
+        self._process.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the scenario and all results lie."""
     place = tmp_path_factory.mktemp("kill")
-    (place / "s.yaml").write_text(loaded(**{**RICH, "duration_s": 120}).text)
+    (place / "s.yaml").write_text(loaded(**{**RICH, "duration_s": 80}).text)
     return place
 
 
@@ -106,7 +104,7 @@ def readable(out: Path, whole_folder: Path) -> int:
     assert result.status in ("killed", "done")
     for table in ("samples", "events", "commands", "decisions"):
         ours, theirs = getattr(result, table)(), getattr(complete, table)()
-        assert ours.equals(theirs.iloc[:len(ours)]), table
+        assert ours.empty or ours.equals(theirs.iloc[:len(ours)]), table  # an empty frame has no types
     return len(result.samples())
 
 
@@ -130,4 +128,4 @@ def test_killed_at_a_random_instant(folder: Path, whole: tuple[str, float], fork
         summary = resume_run(out, RunOptions(flush_s=FLUSH_S))
         assert (summary.status, summary.digest) == ("done", digest)
     assert RunResult.load(out).digest == digest
-    assert readable(out, folder / "whole") == 121
+    assert readable(out, folder / "whole") == 81

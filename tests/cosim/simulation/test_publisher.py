@@ -28,7 +28,8 @@ def at_each_second(simulation: Simulation, look: Any) -> list[Any]:
 
 def test_points_worked_out_when_asked_equal_those_always_written() -> None:
     """Laziness is invisible: every value of every scan, with an outage and an agent at work."""
-    lazy = world(disturbances=[TRIP], agents=[agent()])
+    lazy = world(disturbances=[TRIP], agents=[agent()], record={"points": ["grid.converged"]})
+    assert not lazy.points.required(slice(lazy.points.id_of("line.3-4.p_kw"), None))
     eager = world(disturbances=[TRIP], agents=[agent()])
     eager.points.require(np.arange(len(eager.points)))
     once = at_each_second(lazy, lambda points: points.values.tobytes())
@@ -55,11 +56,13 @@ def test_without_a_power_flow_every_flow_is_invalid() -> None:
         assert not np.isfinite(points.read_vector([pattern])).any(), pattern
 
 
-@pytest.mark.parametrize(("phase", "found"), [(Phase.DRIVE, (2_000_000, 1.0)), (Phase.SOLVE, (2_000_000, 1.0)),
+@pytest.mark.parametrize(("phase", "found"), [(Phase.DRIVE, (2_000_000, 1.0)), (Phase.DECIDE, (2_000_000, 1.0)),
                                               (Phase.REPORT, (3_000_000, 0.0))])
-def test_until_publish_the_points_are_those_of_the_last_instant(phase: Phase, found: tuple[int, float]) -> None:
-    """Who looks in DRIVE, or in SOLVE behind the solution, sees what was published, with its time."""
-    simulation = world(disturbances=[TRIP])
+@pytest.mark.parametrize("record", [["*"], ["grid.converged"]])
+def test_until_publish_the_points_are_those_of_the_last_instant(phase: Phase, found: tuple[int, float],
+                                                                record: list[str]) -> None:
+    """Who looks before SOLVE sees what was published last, with its time, worked out then or now."""
+    simulation = world(disturbances=[TRIP], record={"points": record})
     seen: list[tuple[int, float]] = []
 
     def look(_: Any) -> None:
