@@ -78,8 +78,8 @@ class LatencyConfig(RuleConfig):
     scale_ms: float | None = Field(None, gt=0, description="Scale, often called theta (gamma, instead of `mean_ms`).")
     file: Path | None = Field(None, description="CSV of delays in ms (trace), relative to the scenario file.")
     values_ms: tuple[float, ...] | None = Field(None, description="Delays in a list (trace, not `file`).")
-    order: Order | None = Field(None, description="`random` (default): each drawn on its own; `sequence`: one after the "
-                                                   "other (trace).")
+    order: Order | None = Field(None, description="`random` (default): each drawn on its own; `sequence`: one by one "
+                                                   "(trace).")
     cycle: bool | None = Field(None, description="Whether a sequence begins again at its end (default) or stays there.")
 
     @model_validator(mode="after")

@@ -131,7 +131,7 @@ class ResultFolder:
                                   f"{MIN_FREE_BYTES / 1e6:.0f} MB")
             self._open_commits()
         except OSError as error:
-            raise FolderError(f"{folder}: no result can be written here: {error.strerror or error}") from error
+            raise FolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
         return self
 
     @classmethod

@@ -316,7 +316,9 @@ def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]]
     try:
         return (plugin.build([config for _, config in valid], site) if valid else None), problems
     except PluginError as error:
-        whole = Problem(str(error), f"devices.{valid[0][0].index}{_field_of(valid[0][0].item, str(error))}")
+        named = (entry for entry, _ in valid if str(error).startswith(f"device '{entry.item['name']}'"))
+        blamed = next(named, valid[0][0])
+        whole = Problem(str(error), f"devices.{blamed.index}{_field_of(blamed.item, str(error))}")
     sound = []
     for entry, config in valid:
         try:
