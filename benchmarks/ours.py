@@ -12,7 +12,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from benchmarks.exchange import AGENT_OFFSET_S, DELAY_S, DROOP_KVAR_PER_PU, LIMIT_KVAR, LOSS, N_LOADS, Result, disturbance
+from benchmarks.exchange import (
+    AGENT_OFFSET_S,
+    DELAY_S,
+    DROOP_KVAR_PER_PU,
+    LIMIT_KVAR,
+    LOSS,
+    N_LOADS,
+    Result,
+    disturbance,
+)
 from benchmarks.harness import child_peak_mb
 
 if TYPE_CHECKING:

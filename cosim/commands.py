@@ -57,6 +57,7 @@ class CommandStatus(Enum):
 # Looked up once per agent and period.
 _ACCEPTED = CommandStatus.ACCEPTED
 _INTERLOCK = Authority.INTERLOCK
+_new = tuple.__new__  # a named tuple's own constructor is a Python function around it, at twice the cost
 
 
 class CommandKind(IntEnum):
@@ -129,7 +130,6 @@ class CommandInbox:
         self._queue: list[Command] = []
         self._coming = 0
         """Requests accepted at the outside doors that have not entered yet."""
-        self._last_us = -1
         self.deciding = False
         """Set by the simulation while it waits at a decision: what is submitted then enters that very instant."""
 
@@ -193,9 +193,9 @@ class CommandInbox:
     def post(self, ids: tuple[int, ...], values: tuple[float, ...], source: str, authority: Authority,
              expires_us: int = NEVER_US) -> CommandStatus:
         """Ask from inside the simulation, now: not journalled (scenario and seed produce it again), but recorded."""
-        status = self.check(ids, values, authority)
+        status = self._check(ids, values, authority)
         t_us = self._kernel.now_us
-        command = Command(t_us, _SET, source, authority, ids, values, expires_us, status, False)
+        command = _new(Command, (t_us, _SET, source, authority, ids, values, expires_us, status, False))
         self._journal.command(command)
         if status is _ACCEPTED:
             self._queue.append(command)
@@ -212,6 +212,9 @@ class CommandInbox:
         """The answer a request would get now: the first refusal in the order of `ids`, else ACCEPTED."""
         if len(ids) != len(values):
             raise ValueError(f"{len(ids)} points and {len(values)} values: expected one value a point")
+        return self._check(ids, values, authority)
+
+    def _check(self, ids: tuple[int, ...], values: tuple[float, ...], authority: Authority) -> CommandStatus:
         if len(self._queue) + self._coming >= self._limit:
             return CommandStatus.QUEUE_FULL
         outputs, winner = self._outputs, self._arbiter.winner
@@ -255,10 +258,8 @@ class CommandInbox:
         return self._arbiter.next_expiry_us
 
     def _entry_us(self, at_us: int | None) -> int:
-        """Never into an instant that is done, and never before a command that came earlier."""
-        first_us = self._kernel.now_us + (0 if self.deciding else 1)
-        self._last_us = max(first_us, at_us or 0, self._last_us)
-        return self._last_us
+        """Never into an instant that is done.  Requests of one time enter in the order in which they came."""
+        return max(self._kernel.now_us + (0 if self.deciding else 1), at_us or 0)
 
     def _full(self) -> bool:
         return len(self._queue) + self._coming >= self._limit

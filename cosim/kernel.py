@@ -318,19 +318,21 @@ class Kernel:
         raise StopSimulation(None)
 
     def _run_until(self, t_us: int) -> None:
-        heap, step, now_us = self._heap, self._env.step, self.now_us
-        while heap and heap[0][0] <= t_us:
-            entry = heap[0]
+        heap, env, now_us = self._heap, self._env, self.now_us
+        while heap:
+            entry = heappop(heap)
             if entry[0] != now_us:
-                now_us = entry[0]
-                self._set_now(now_us)
+                if entry[0] > t_us:
+                    heappush(heap, entry)
+                    return
+                self.now_us = env._now = now_us = entry[0]
             if len(entry) != _CALL:
+                heappush(heap, entry)
                 if self._phase_us == now_us and self._phase > _DRIVE:
                     raise KernelError(f"a process was woken at t = {now_us} us in phase {self.phase.name}: processes "
                                       f"run in DRIVE, which has passed; wake it from a call `at` a later instant")
-                step()
+                env.step()
                 continue
-            heappop(heap)
             if entry[1] > _DRIVE:
                 self._phase, self._phase_us = entry[1], now_us
             try:

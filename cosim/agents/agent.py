@@ -20,6 +20,9 @@ from cosim.plugins import Message, Policy
 from cosim.points import Ids, PointDatabase, Vector
 
 
+_new = tuple.__new__  # a named tuple's own constructor is a Python function around it, at twice the cost
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What connects an agent: `down` is None where its commands reach the field directly."""
@@ -32,13 +35,20 @@ class Wiring:
     down: Traffic | None
 
 
+class _Undecided:
+    """What an agent has until it is given a policy."""
+
+    def act(self, observation: Vector, t_us: int) -> None:  # noqa: ARG002  # the Policy interface
+        """Nothing to say."""
+
+
 class Agent:
     """One controller.  `on_due`, where set, replaces its policy: a learner or bench decides instead."""
 
     def __init__(self, name: str, observed: Ids, actuated: Ids, wiring: Wiring, compute_us: int = 0) -> None:
         self.name = name
         self.observed, self.actuated = observed, actuated
-        self.policy: Policy | None = None
+        self.policy: Policy = _Undecided()
         self.on_due: Callable[[Agent], None] | None = None
         self.wake_on_sample = False
         self.deadband = 0.0
@@ -63,8 +73,8 @@ class Agent:
         if self.on_due is not None:
             self.on_due(self)
             return
-        assert self.policy is not None
-        values = self.policy.act(self.look(), now_us)
+        view = self._view
+        values = self.policy.act(self._points.take(self.observed) if view is None else view, now_us)
         if values is not None:
             self.issue(values)
 
@@ -88,8 +98,9 @@ class Agent:
         """Send an action decided at the last wake-up on its way."""
         # Fixed now (the field end needs a tuple anyway): a policy may write its next answer into the same array while
         # this one travels.
-        action = Action(self._decided_us, tuple(values.tolist() if isinstance(values, np.ndarray) else values),
-                        self.name)
+        if values.__class__ is not tuple:
+            values = tuple(values.tolist() if isinstance(values, np.ndarray) else values)
+        action = _new(Action, (self._decided_us, values, self.name))
         if self._compute_us:
             self._kernel.at(self._kernel.now_us + self._compute_us, self._depart, action)
         elif self._down is None:
@@ -107,13 +118,15 @@ class Agent:
 
     def see(self, sample: Sample | Corrupted) -> None:
         """A report has arrived; a damaged one, or an older one than the newest held, is thrown away."""
-        if isinstance(sample, Corrupted) or sample.t_us < self._seen_us:
+        if isinstance(sample, Corrupted):
             return
-        self._seen_us = sample.t_us
-        self._view = sample.values
-        self._board.seen_us[self._index] = sample.t_us
-        if self.wake_on_sample and self._moved(sample.values):
-            self._acted_on = sample.values
+        t_us, values, _ = sample
+        if t_us < self._seen_us:
+            return
+        self._seen_us, self._view = t_us, values
+        self._board.seen_us[self._index] = t_us
+        if self.wake_on_sample and self._moved(values):
+            self._acted_on = values
             self.wake_soon(self._kernel.now_us)
 
     def _moved(self, values: Vector) -> bool:

@@ -36,14 +36,14 @@ class AgentBoard:
     """Per-agent counters that are published as points, as arrays (n_agent,)."""
 
     def __init__(self, n_agent: int) -> None:
-        self.seen_us = np.full(n_agent, np.nan)
+        self.seen_us: list[float] = [float("nan")] * n_agent
         """Sample time of the newest telemetry held; NaN: none yet.  (Whole microseconds are exact up to 285 years.)"""
         self.direct = np.zeros(n_agent, bool)
         self.late = np.zeros(n_agent)
 
     def age_s(self, now_us: int) -> Vector:
         """Age of what each agent sees (n_agent,), NaN where nothing has arrived yet."""
-        return np.where(self.direct, 0.0, (now_us - self.seen_us) / 1e6)
+        return np.where(self.direct, 0.0, (now_us - np.array(self.seen_us)) / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,13 @@ class FieldEnd:
         self._newest, self._arrived_us = action, now_us
         if self._deadline_us is not None and now_us - decided_us > self._deadline_us:
             self._be_late("late", now_us)
+            return
+        values = action.values
+        if self._n == 1 == len(values) and values[0] == values[0]:  # the usual action, without the ceremony
+            self._inbox.post(self._ids, values, self.name, self._authority,
+                             NEVER_US if self._ttl_us is None else now_us + self._ttl_us)
         else:
-            self._post(action.values, now_us)
+            self._post(values, now_us)
 
     def watch(self, now_us: int) -> None:
         """Called once a period: has an action come at all?"""

@@ -153,10 +153,10 @@ class Droop:
             raise PluginError("policy droop: an actuated point has no upper bound; give `base`")
         return cls(config, bases, n_observed)
 
-    def act(self, observation: Vector, t_us: int) -> list[float]:  # noqa: ARG002  # the Policy interface
+    def act(self, observation: Vector, t_us: int) -> Sequence[float]:  # noqa: ARG002  # the Policy interface
         """The curve at each observation; NaN stays NaN (that setpoint is left alone)."""
         if self._single is not None:
-            return [self._law(observation.item()) * self._single]
+            return (self._law(observation.item()) * self._single,)
         seen = observation.tolist()
         if self._shared:
             seen = seen * len(self._bases)

@@ -60,10 +60,10 @@ class Link(Traffic):
             return self._pass(0, flight, t_us) not in _KNOWN_TO_SENDER
         verdict = next(self._quick)
         if verdict >= 0:
-            try:
+            if verdict:
                 self._at(t_us + verdict, self._arrive_call, flight)
-            except KernelError:
-                self._at_next(t_us + verdict, self._arrive_call, flight)
+            else:
+                self._schedule(t_us, self._arrive_call, flight)
             return True
         self._end(verdict, flight)
         return verdict not in _KNOWN_TO_SENDER

@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from cosim.kernel import Kernel
 from cosim.plugins import PluginConfig
 
-#: Verdicts drawn at a time: large enough that NumPy's call costs 50 ns a message, small enough for 1,000 links.
-BLOCK = 256
+#: Verdicts drawn at a time: large enough that NumPy's calls cost 50 ns a message, small enough for 1,000 links.
+BLOCK = 512
 #: Longest delay of one rule, a year: keeps the sum of heavy tails inside int64.
 DELAY_MAX_US = 365 * 86_400 * 1_000_000
 

@@ -107,16 +107,17 @@ class Group:
         self._restrict(possible, reason)
         return possible, reason
 
-    def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:  # noqa: ARG002
+    def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:  # noqa: ARG002 - the interface has it
         """Nothing is injected; kinds that inject override it."""
         zero = np.zeros(self.n)
         return Injection(zero, zero)
 
-    def positions(self, setpoints: Vector, topology: Topology) -> Topology:  # noqa: ARG002
+    def positions(self, setpoints: Vector, topology: Topology) -> Topology:  # noqa: ARG002 - the interface has it
         """Nothing moves; kinds that switch override it."""
         return topology
 
-    def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:  # noqa: ARG002
+    def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector,  # noqa: ARG002 - the interface has them
+               t_us: int) -> None:  # noqa: ARG002 - the interface has it
         """Keep what flows until the next SOLVE: nothing at a bus that this SOLVE left without voltage."""
         self.p_kw, self.q_kvar, self.v_pu = injection.p_kw, injection.q_kvar, v_pu
         if any_dead(v_pu):

@@ -132,7 +132,7 @@ class Battery(Group):
         gain_h = np.divide(lost, self._decay_per_h, out=np.full(self.n, hours), where=self._decay_per_h > 0)
         return 1.0 - lost, gain_h
 
-    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002
+    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         if dt_us != self._over_us:
             self._kept, self._gain_h = self._over(dt_us)
             self._over_us = dt_us

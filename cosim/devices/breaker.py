@@ -106,7 +106,7 @@ class Breaker(Group):
         """Positions, with the orders that need no time carried out."""
         return np.where(self._delay_us == 0, self._order(setpoints), self.closed)
 
-    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002
+    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         due = self._due_us <= t_us
         if due.any():
             self._move_to(self.closed ^ due)

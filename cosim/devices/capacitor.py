@@ -143,7 +143,7 @@ class Capacitor(Group):
         steps = setpoints[0]
         return np.where(np.isnan(steps), self.steps_in, steps)
 
-    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002
+    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         way = self._timer.take_due(t_us)
         if way is not None:
             self._move_to(self.steps_in + np.where((way > 0) & self._locked(t_us), 0, way), t_us)

@@ -88,7 +88,7 @@ class SingleDevice:
         """(p_min_kw, p_max_kw, q_min_kvar, q_max_kvar) that could be injected from now on."""
         return 0.0, 0.0, 0.0, 0.0
 
-    def apply(self, setpoints: dict[str, float], v_pu: float) -> tuple[float, float]:  # noqa: ARG002
+    def apply(self, setpoints: dict[str, float], v_pu: float) -> tuple[float, float]:  # noqa: ARG002 - the interface has it
         """(p_kw, q_kvar) into the grid at those setpoints (only those commanded).  Pure: change nothing here."""
         return 0.0, 0.0
 

@@ -129,7 +129,7 @@ class TapChanger(Group):
         tap = setpoints[0]
         return np.where(np.isnan(tap) | self._auto(setpoints), self.tap, tap)
 
-    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002
+    def _elapse(self, dt_us: int, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         way = self._timer.take_due(t_us)
         if way is not None:
             self._move_to(np.minimum(np.maximum(self.tap + way * self._per_way, self._low_tap), self._high_tap))

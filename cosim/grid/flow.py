@@ -71,6 +71,8 @@ class NewtonFlow:
         self._regulating = np.zeros(len(network.gen_names), dtype=bool)
         self._branch_ends = branch_ends(network)
         self._fixed_q_kvar = network.gens.q_kvar
+        self._warm_plan: Plan | None = None
+        """The plan of the last solve, where a warm start led to it: whoever starts from its result has every voltage."""
         #: By the plan's identity, which each entry keeps alive.
         self._base_of: dict[int, _NodeBase] = {}
         self._held_for: tuple[Plan | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
@@ -158,12 +160,15 @@ class NewtonFlow:
         angle = plan.reference_v / abs(plan.reference_v)
         if start is not None:
             warm = start[plan.node_bus]
-            if np.count_nonzero(warm) == warm.size:  # a bus that was de-energised carries 0 and gives no start
+            # A bus that was de-energised carries 0 and gives no start; under one plan the same buses always are.
+            if plan is self._warm_plan or np.count_nonzero(warm) == warm.size:
                 warm[0] = held[0] * angle
                 found = plan.solver.solve(warm)
                 # NaN compares false: a solve that left all bounds is not believed either.
-                if found is not None and np.abs(found).min() >= LOW_VOLTAGE_PU:
+                if found is not None and np.minimum.reduce(np.abs(found)) >= LOW_VOLTAGE_PU:
+                    self._warm_plan = plan
                     return found
+        self._warm_plan = None
         flat = np.full(plan.model.n_node, angle)
         flat[0] *= held[0]
         flat[plan.model.pv_node] *= held[1:]

@@ -42,12 +42,16 @@ from cosim.recorder.tables import (
     encode_events,
     encode_messages,
     encode_requests,
+    joined,
     samples_schema,
 )
 from cosim.stopwatch import Stopwatch, WallStopwatch
 
 #: Wall seconds between two writings of the manifest of a running run.
 MANIFEST_S = 5.0
+
+#: Commands or messages gathered before they are turned into columns: while they still are in the processor's cache.
+_PACK_ROWS = 2048
 
 #: Bytes a buffered row of tuples is taken for when deciding whether to flush.
 _ROW_BYTES = 200
@@ -106,6 +110,8 @@ class Recorder:
         if len({"t_us", *self._sampled}) <= len(self._sampled):
             raise RecordError("sample_ids: every point at most once, and none may be called 't_us'")
         self._seq, self._asked, self._t_us, self._flushed_us = 0, 0, -1, -1
+        self._packed: dict[str, list[Encoded]] = {"commands": [], "messages": []}
+        self._packed_messages = 0
         self._status, self._error = "running", ""
         self._block = SampleBlock(ids, len(points), options.flush_bytes)
         self._events: list[EventRow] = []
@@ -169,10 +175,24 @@ class Recorder:
     def end_instant(self, t_us: int) -> None:
         """The instant is complete; flush when it is time."""
         self._t_us = t_us
-        buffered = (self._asked + len(self._events) + len(self._decisions) + len(self._messages)) * _ROW_BYTES
+        if len(self._commands) >= _PACK_ROWS or len(self._messages) >= _PACK_ROWS:
+            self._pack()
+        buffered = (self._asked + self._packed_messages + len(self._events) + len(self._decisions) + len(self._messages)) * _ROW_BYTES
         if (buffered + len(self._block) * self._block.nbytes >= self._options.flush_bytes
                 or self._stopwatch.now_s() - self._flushed_s >= self._options.flush_s):
             self.flush()
+
+    def _pack(self) -> None:
+        """Turn the commands and messages so far into columns."""
+        keep = self._options.keep is Keep.ALL
+        if self._commands:
+            self._packed["commands"].append(encode_commands(self._command_seq, self._commands, keep, self.points.names))
+            self._commands.clear()
+            self._command_seq.clear()
+        if self._messages and keep:
+            self._packed["messages"].append(encode_messages(self._messages))
+            self._packed_messages += len(self._messages)
+        self._messages.clear()
 
     # -- flushing --------------------------------------------------------------------------------------------------
 
@@ -194,9 +214,10 @@ class Recorder:
         rows = {name: self._rows[name] + (encoded[name].rows if name in encoded else 0) for name in TABLES}
         self._check_divergence(hashes, rows)
         self._store(encoded, rows, {name: table.hexdigest() for name, table in hashes.items()})
-        self._hashes, self._rows, self._flushed_us, self._asked = hashes, rows, self._t_us, 0
-        for buffer in (self._block, self._events, self._commands, self._command_seq, self._requests,
-                       self._request_seq, self._decisions, self._decision_seq, self._messages):
+        self._hashes, self._rows, self._flushed_us = hashes, rows, self._t_us
+        self._asked = self._packed_messages = 0
+        for buffer in (self._block, self._events, self._requests, self._request_seq, self._decisions,
+                       self._decision_seq, *self._packed.values()):
             buffer.clear()
         self._flushed_s = self._stopwatch.now_s()
         if self._folder is not None and self._flushed_s - self._manifest_s >= MANIFEST_S:
@@ -204,20 +225,17 @@ class Recorder:
         self.flush_seconds += self._stopwatch.now_s() - begun_s
 
     def _encode(self) -> dict[str, Encoded]:
+        self._pack()
         keep, names = self._options.keep is Keep.ALL, self.points.names
-        encoded = {}
+        encoded = {name: joined(parts) for name, parts in self._packed.items() if parts}
         if self._requests:
             encoded["journal"] = encode_requests(self._request_seq, self._requests)
         if len(self._block):
             encoded["samples"] = self._block.encode(samples_schema(self._sampled) if keep else None)
         if self._events:
             encoded["events"] = encode_events(self._events, keep)
-        if self._commands:
-            encoded["commands"] = encode_commands(self._command_seq, self._commands, keep, names)
         if self._decisions:
             encoded["decisions"] = encode_decisions(self._decision_seq, self._decisions, keep, names)
-        if self._messages and keep:
-            encoded["messages"] = encode_messages(self._messages)
         return encoded
 
     def _store(self, encoded: Mapping[str, Encoded], rows: Mapping[str, int], sha256: Mapping[str, str]) -> None:

@@ -83,6 +83,16 @@ class Encoded:
     columns: pa.Table | None
 
 
+def joined(parts: Sequence[Encoded]) -> Encoded:
+    """Rows of one table, encoded piece by piece, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    records = [part.records for part in parts if part.records is not None]
+    columns = [part.columns for part in parts if part.columns is not None]
+    return Encoded(sum(part.rows for part in parts), np.concatenate(records) if records else None,
+                   pa.concat_tables(columns) if columns else None)
+
+
 def samples_schema(names: Sequence[str]) -> pa.Schema:
     """Columns of the sample table: t_us and one float64 a recorded point."""
     return pa.schema([("t_us", _COUNT), *((name, _REAL) for name in names)])

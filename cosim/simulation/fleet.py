@@ -80,7 +80,8 @@ class Fleet:
         """Dispatch at `setpoints` (n_output,) and bus voltages (n_bus,); `base` gives what no device decides."""
         n = len(self.injection_bus)
         p_kw, q_kvar = np.empty(n), np.empty(n)
-        p_kw[self.extra], q_kvar[self.extra] = self.extra_p_kw, self.extra_q_kvar
+        if self.extra_p_kw.size:
+            p_kw[self.extra], q_kvar[self.extra] = self.extra_p_kw, self.extra_q_kvar
         gen_p_kw, gen_v_pu = base.gen_p_kw, base.gen_v_pu
         injections: list[Injection] = []
         for part in self._parts:

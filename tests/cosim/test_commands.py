@@ -276,13 +276,14 @@ def test_a_request_enters_after_the_last_finished_instant() -> None:
     assert [row.t_us for row in desk.journal.rows] == [101] * 5 + [250]
 
 
-def test_requests_enter_in_the_order_they_came() -> None:
-    """None overtakes an earlier one, whatever its `at`."""
+def test_a_request_stamped_far_ahead_holds_up_nobody() -> None:
+    """Each enters at its own time; those of one time in the order in which they came."""
     desk = Desk()
-    for value, at_us in ((1.0, 50), (2.0, 20), (3.0, None)):
+    for value, at_us in ((1.0, 50), (2.0, 20), (3.0, None), (4.0, 20)):
         desk.submit(value, at_us=at_us)
-    assert desk.pv(60) == 3.0
-    assert [(row.t_us, row.values) for row in desk.journal.rows] == [(50, (1.0,)), (50, (2.0,)), (50, (3.0,))]
+    assert desk.pv(60) == 1.0
+    assert [(row.t_us, row.values) for row in desk.journal.rows] == [
+        (1, (3.0,)), (20, (2.0,)), (20, (4.0,)), (50, (1.0,))]
 
 
 def test_requests_enter_between_drive_and_solve() -> None:

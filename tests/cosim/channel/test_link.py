@@ -263,7 +263,7 @@ class _Fractional(_Guessing):
     ([_Careless(), _Careless()], r"rule 'careless': found verdict -9"),
     ([_Guessing()], r"rule 'guessing': found verdict -9"),
     ([_Guessing(), _Careless()], r"rule 'guessing': found verdict -9"),
-    ([_Fractional()], r"rule 'guessing': `draw\(256\)` gave float64 of shape \(256,\); expected whole numbers"),
+    ([_Fractional()], r"rule 'guessing': `draw\(512\)` gave float64 of shape \(512,\); expected whole numbers"),
 ])
 def test_a_rule_with_unknown_verdicts_is_named(rules, message):
     """A plugin's rule that returns what is neither a delay nor a fate is named, with what is accepted."""

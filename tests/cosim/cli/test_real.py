@@ -50,8 +50,8 @@ def test_check_finds_bad_traces_with_their_line(capsys: pytest.CaptureFixture[st
      "t.yaml:5:24: devices.0.each: 'x*' matches no load of the network; known: 2, 3"),
     ("agents:\n  - {name: 'a_{}', each: 'pv_*', policy: {kind: constant, values: [1]}, period_s: 1}\n",
      "t.yaml:5:26: agents.0.each: 'pv_*' matches no device; known: none"),
-    ("devices:\n  - {kind: load, name: a, element: '2'}\n  - {kind: load, each: 'load:2*', name: l_{}, element: '{}'}\n",
-     "t.yaml:6:58: devices.1.element: device 'l_2': load '2' is taken over by device 'a' already"),
+    ("devices:\n  - {kind: load, name: a, element: 2}\n  - {kind: load, each: 'load:2', name: 'l{}', element: '{}'}\n",
+     "t.yaml:6:56: devices.1.element: device 'l2': load '2' is taken over by device 'a' already"),
 ])
 def test_each_that_makes_nothing_good_has_its_line(capsys: pytest.CaptureFixture[str], fragment: str,
                                                    message: str) -> None:
