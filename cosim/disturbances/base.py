@@ -87,6 +87,9 @@ class Stage(Protocol):
     def setpoint(self, name: str) -> Callable[[float | None], None]:
         """Commands an output point with interlock authority; None releases it."""
 
+    def resting(self, name: str) -> Callable[[float], None]:
+        """Commands an output point with schedule authority: what holds while nobody else asks."""
+
     def points(self, patterns: Sequence[str]) -> Ids:
         """Ids of points, by names and patterns."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -85,11 +85,11 @@ class GeneratorOutage(_Outage):
 
 
 class BreakerOperation:
-    """Somebody operates a breaker device; at the end of duration_s it is let go."""
+    """Somebody operates a breaker device; at the end of duration_s it is put back and let go."""
 
     family: ClassVar[str] = "disturbance"
     kind: ClassVar[str] = "breaker"
-    summary: ClassVar[str] = "a breaker device is operated, and released after duration_s"
+    summary: ClassVar[str] = "a breaker device is operated, and put back after duration_s"
 
     class Config(DisturbanceConfig):
         """Options of `breaker`."""
@@ -98,20 +98,26 @@ class BreakerOperation:
         device: str = Field(description="Name of a device of kind breaker.")
         closed: bool = Field(False, description="Position it is put into.")
 
-    def __init__(self, subject: str, closed: bool, command: Callable[[float | None], None]) -> None:
-        self.subject, self._closed, self._command = subject, closed, command
+    def __init__(self, config: Any, stage: Stage) -> None:
+        self.subject, self._closed, self._stage = config.device, config.closed, stage
+        self._command = stage.setpoint(f"{config.device}.closed")
+        self._rest = stage.resting(f"{config.device}.closed")
+        self._position = stage.points([f"{config.device}.is_closed"])
+        self._before = float(not config.closed)
 
     @classmethod
     def build(cls, config: Config, stage: Stage) -> Self:
         """The disturbance."""
-        return cls(config.device, config.closed, stage.setpoint(f"{config.device}.closed"))
+        return cls(config, stage)
 
     def begin(self) -> str:
         """Operate."""
+        self._before = float(self._stage.values()[self._position][0])
         self._command(float(self._closed))
         return "closed" if self._closed else "opened"
 
     def end(self) -> str:
-        """Let go: the breaker follows whatever else is in force, or its own default."""
+        """Let go: the breaker follows whatever else is in force, and else returns to where it was."""
+        self._rest(self._before)
         self._command(None)
-        return "released"
+        return "put back"

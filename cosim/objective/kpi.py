@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -38,12 +39,14 @@ class KpiSummary:
     device_kwh: dict[str, float]
 
     def to_dict(self) -> dict[str, object]:
-        """Plain data for JSON: only buses and branches with a violation are listed."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        """Plain data for JSON: None for what there is none of (a lowest voltage, if no power flow ever converged)."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {name: None if isinstance(value, float) and not isfinite(value) else value
+                for name, value in values.items()}
 
 
 #: States gathered before they are worked through: many at a time cost a tenth of one by one.
-_AT_ONCE = 64
+_AT_ONCE = 256
 
 
 class KpiAccumulator:

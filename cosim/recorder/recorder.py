@@ -279,6 +279,11 @@ class Recorder:
         self._status, self._error, self._closed = status, error, True
         return self.digest()
 
+    def abandon(self) -> None:
+        """Let go of the folder without a flush, after a `close` that was refused: another process may resume it."""
+        if self._folder is not None and not self._closed:
+            self._folder.close()
+
     def digest(self) -> str:
         """SHA-256 of everything flushed so far, 64 hex digits; "" while a resumed run catches up."""
         if self.catching_up:

@@ -116,6 +116,7 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
         digest = simulation.recorder.close(status, error, summary=summary, timing=timing)
     except RecordError as refusal:
         status, error = "failed", error or str(refusal)
+        simulation.recorder.abandon()
     return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
                       simulation.now_us / 1e6, wall_s, simulation.solves, kpis, timing)
 

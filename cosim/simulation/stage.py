@@ -85,6 +85,15 @@ class RunStage:
 
         return command
 
+    def resting(self, name: str) -> Callable[[float], None]:
+        """Commands an output point with schedule authority: what holds while nobody else asks."""
+        point_id = self._id(name)
+
+        def command(value: float) -> None:
+            self.inbox.post((point_id,), (value,), "disturbance", Authority.SCHEDULE)
+
+        return command
+
     def points(self, patterns: Sequence[str]) -> Ids:
         """Ids of points."""
         try:
