@@ -36,8 +36,8 @@ from benchmarks.exchange import (
 )
 
 try:
+    import mosaik  # isort: skip - first, so that it is what is reported as missing
     import loguru
-    import mosaik
     import mosaik_api_v3
 except ImportError as missing:
     _MISSING: str | None = str(missing.name)

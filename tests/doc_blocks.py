@@ -4,23 +4,28 @@ A page is tried top to bottom in one empty folder, as a reader would:
 
 * a block after ``<!-- file: PATH -->`` is written to that file;
 * ``yaml`` that is a whole scenario (it has `grid`) must pass `gridloop check`, a piece of one must fit into `BASE`;
-* ``python`` runs in a process of its own;
+* ``python`` runs as a script;
 * in ``sh``, each line that starts with ``gridloop`` runs and must end with exit code 0; other lines are for people;
 * ``text``, ``toml`` and the rest are pictures of something: not tried.
+
+All in this process: starting Python and importing pandapower for each line would take most of the time.
 """
 
 from __future__ import annotations
 
+import io
 import re
+import runpy
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from cosim.cli import main
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^(?:<!-- file: (?P<file>\S+) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
@@ -92,10 +97,10 @@ def try_out(page: Path, folder: Path) -> None:
         if block.language == "yaml":
             _try_yaml(block, folder, folder / (block.file or f"piece_{number}.yaml"))
         elif block.language == "python" and not block.file:
-            _succeed(block, [sys.executable, "-c", block.text], folder)
+            _run_python(block, folder, folder / f"python_{number}.py")
         elif block.language == "sh":
             for command in commands(block):
-                _succeed(block, [sys.executable, "-m", "cosim.cli", *command], folder)
+                _run_command(block, command, folder)
 
 
 def commands(block: Block) -> Iterator[list[str]]:
@@ -114,9 +119,20 @@ def _try_yaml(block: Block, folder: Path, path: Path) -> None:
         whole = data if "grid" in data and "devices" in data else {**BASE, **data}
         path.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
     extra = ["--allow-plugins"] if "plugins" in data else []
-    _succeed(block, [sys.executable, "-m", "cosim.cli", "check", str(path), *extra], folder)
+    _run_command(block, ["check", str(path), *extra], folder)
 
 
-def _succeed(block: Block, command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, f"{block.place}: {shlex.join(command[:6])}\n{done.stdout}\n{done.stderr}"
+def _run_command(block: Block, command: list[str], folder: Path) -> None:
+    said = io.StringIO()
+    with chdir(folder), redirect_stdout(said), redirect_stderr(said):
+        code = main(command)
+    assert code == 0, f"{block.place}: gridloop {shlex.join(command)}\n{said.getvalue()}"
+
+
+def _run_python(block: Block, folder: Path, path: Path) -> None:
+    path.write_text(block.text, encoding="utf-8")
+    try:
+        with chdir(folder), redirect_stdout(io.StringIO()):
+            runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:  # whatever the example raises
+        raise AssertionError(f"{block.place}: {type(error).__name__}: {error}") from error

@@ -19,7 +19,6 @@ from cosim.kernel import Kernel
 from cosim.plugins import Message, Policy
 from cosim.points import Ids, PointDatabase, Vector
 
-
 _new = tuple.__new__  # a named tuple's own constructor is a Python function around it, at twice the cost
 
 
@@ -38,7 +37,7 @@ class Wiring:
 class _Undecided:
     """What an agent has until it is given a policy."""
 
-    def act(self, observation: Vector, t_us: int) -> None:  # noqa: ARG002  # the Policy interface
+    def act(self, observation: Vector, t_us: int) -> None:  # the Policy interface
         """Nothing to say."""
 
 

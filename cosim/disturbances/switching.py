@@ -103,7 +103,6 @@ class BreakerOperation:
         self._command = stage.setpoint(f"{config.device}.closed")
         self._rest = stage.resting(f"{config.device}.closed")
         self._position = stage.points([f"{config.device}.is_closed"])
-        self._before = float(not config.closed)
 
     @classmethod
     def build(cls, config: Config, stage: Stage) -> Self:
@@ -112,12 +111,12 @@ class BreakerOperation:
 
     def begin(self) -> str:
         """Operate."""
-        self._before = float(self._stage.values()[self._position][0])
+        # Where it stands now goes below whatever else is asked, while the door is not yet blocked by the interlock.
+        self._rest(float(self._stage.values()[self._position][0]))
         self._command(float(self._closed))
         return "closed" if self._closed else "opened"
 
     def end(self) -> str:
         """Let go: the breaker follows whatever else is in force, and else returns to where it was."""
-        self._rest(self._before)
         self._command(None)
         return "put back"

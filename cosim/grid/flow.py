@@ -72,7 +72,7 @@ class NewtonFlow:
         self._branch_ends = branch_ends(network)
         self._fixed_q_kvar = network.gens.q_kvar
         self._warm_plan: Plan | None = None
-        """The plan of the last solve, where a warm start led to it: whoever starts from its result has every voltage."""
+        """The plan of the last solve, where a warm start led to it: its result has every voltage to start from."""
         #: By the plan's identity, which each entry keeps alive.
         self._base_of: dict[int, _NodeBase] = {}
         self._held_for: tuple[Plan | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))

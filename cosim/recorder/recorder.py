@@ -177,7 +177,8 @@ class Recorder:
         self._t_us = t_us
         if len(self._commands) >= _PACK_ROWS or len(self._messages) >= _PACK_ROWS:
             self._pack()
-        buffered = (self._asked + self._packed_messages + len(self._events) + len(self._decisions) + len(self._messages)) * _ROW_BYTES
+        rows = (self._asked + self._packed_messages + len(self._messages) + len(self._events) + len(self._decisions))
+        buffered = rows * _ROW_BYTES
         if (buffered + len(self._block) * self._block.nbytes >= self._options.flush_bytes
                 or self._stopwatch.now_s() - self._flushed_s >= self._options.flush_s):
             self.flush()
@@ -217,8 +218,10 @@ class Recorder:
         self._hashes, self._rows, self._flushed_us = hashes, rows, self._t_us
         self._asked = self._packed_messages = 0
         for buffer in (self._block, self._events, self._requests, self._request_seq, self._decisions,
-                       self._decision_seq, *self._packed.values()):
+                       self._decision_seq):
             buffer.clear()
+        for parts in self._packed.values():
+            parts.clear()
         self._flushed_s = self._stopwatch.now_s()
         if self._folder is not None and self._flushed_s - self._manifest_s >= MANIFEST_S:
             self._write_manifest("running")

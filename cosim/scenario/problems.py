@@ -25,7 +25,7 @@ MAX_COMPARED = 1_000
 #: Units by the last word of a key: they end every name (house style 2).
 UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "kw": "kW", "kvar": "kvar", "kva": "kVA",
          "kwh": "kWh", "pu": "per unit", "ka": "kA", "deg": "degrees", "hz": "Hz", "c": "°C", "pct": "%",
-         "bps": "bit/s", "bytes": "bytes", "km": "km", "min": "minutes", "mps": "m/s", "m2": "m²", "kv": "kV"}
+         "bps": "bit/s", "bytes": "bytes", "km": "km", "mps": "m/s", "m2": "m²", "kv": "kV"}
 
 _NAME_SAID = "a name of letters, digits, _ and - (at most 64)"
 _ALTERNATIVES = re.compile(r"^\^\(([\w|\-]+)\)\$$")
@@ -38,7 +38,11 @@ _LIMITS = {"greater_than": ("gt", "more than"), "greater_than_equal": ("ge", "at
 
 
 def unit_of(name: str) -> str:
-    """The unit that a key's name ends in (``period_s`` → seconds), or ''."""
+    """The unit that a key's name ends in (``period_s`` → seconds), or ''.  A cost's unit is the user's currency."""
+    if name.startswith("cost_"):
+        return ""
+    if name.endswith("_m_s"):
+        return "m/s"
     if "_per_" in name:
         above, below = name.split("_per_", 1)
         upper = unit_of(above) or above.rsplit("_", 1)[-1]

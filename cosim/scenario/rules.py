@@ -100,7 +100,7 @@ def unique_names(view: View) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for path, item in [*view.devices, *view.agents, *view.channels]:
         name = text(item, "name")
-        if name is None:
+        if name is None or "{}" in name:  # a template: what it makes is judged when it is made
             continue
         if name in seen:
             yield f"{path}.name", f"the name '{name}' is taken by {seen[name]}; choose another"

@@ -37,7 +37,6 @@ from cosim.simulation.publisher import Publisher
 from cosim.simulation.trial import SolvedTrial, Trials
 from cosim.stopwatch import Section, TimeBudget
 
-
 #: Containers made before the cycle collector looks, while a run advances.  A message is three tuples, which die by
 #: reference count: Python's 700 has the collector look at every step of a hundred agents, for nothing (7 % of a run).
 _COLLECT_AFTER = 100_000

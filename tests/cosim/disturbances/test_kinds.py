@@ -154,16 +154,16 @@ def test_agents_believe_lying_sensors() -> None:
     assert all(1.4 < value < 1.5 for value in asked[4:7])
 
 
-def test_a_breaker_operation_opens_and_lets_go() -> None:
-    """The operation holds the breaker with interlock authority; after it an operator's command counts again."""
+def test_a_breaker_operation_opens_and_puts_back() -> None:
+    """The operation holds the breaker with interlock authority; after it the breaker returns, unless told otherwise."""
     simulation = world(devices=[BREAKER], disturbances=[
         {"kind": "breaker", "device": "cb", "at_s": 2.5, "duration_s": 3}])
     assert at(simulation, 2, "line.3-4.closed") == 1
     assert at(simulation, 2.5, "line.3-4.closed") == 0
     assert simulation.submit("cb.closed", 1, "operator").value == "blocked"
-    assert at(simulation, 6, "cb.is_closed") == 0
-    assert simulation.submit("cb.closed", 1, "operator").value == "accepted"
-    assert at(simulation, 7, "line.3-4.closed") == 1
+    assert at(simulation, 6, "cb.is_closed") == 1
+    assert simulation.submit("cb.closed", 0, "operator").value == "accepted"
+    assert at(simulation, 7, "line.3-4.closed") == 0
 
 
 def test_overlapping_operations_of_one_breaker_all_have_to_end() -> None:
