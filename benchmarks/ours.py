@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 RECORDED_POINTS = '["*"]'
 
 
-def run(n_agents: int, duration_s: int, seed: int, record: bool) -> Result:
-    """The exchange on Gridloop; `record` records every point at 1 s (into a temporary folder).
+def run(n_agents: int, duration_s: int, seed: int, record: bool, points: bool = True) -> Result:
+    """The exchange on Gridloop; `record` records into a temporary folder: commands, and with `points` every point at 1 s.
 
     `wall_s` covers the advance from the first scan to `duration_s`, not `build`; with `record` it covers the last
     flush too. `final_checksum` is the run's digest.
@@ -40,7 +40,7 @@ def run(n_agents: int, duration_s: int, seed: int, record: bool) -> Result:
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as scratch:
         folder = Path(scratch)
         _write_profile(folder / "disturbed.csv", duration_s)
-        simulation = _built(folder, scenario_text(n_agents, duration_s, seed, record), record)
+        simulation = _built(folder, scenario_text(n_agents, duration_s, seed, record and points), record)
         begun_s = perf_counter()
         simulation.advance_to(duration_s * 1_000_000 - 1)
         digest = simulation.recorder.close("done")
@@ -95,8 +95,8 @@ def memory_per_agent(n: int) -> float:
     return (many - one) / (n - 1)
 
 
-def scenario_text(n_agents: int, duration_s: int, seed: int, record: bool) -> str:
-    """The exchange as a scenario file."""
+def scenario_text(n_agents: int, duration_s: int, seed: int, points: bool) -> str:
+    """The exchange as a scenario file, that records every point or none."""
     from cosim.grid import load_network
 
     network = load_network("case118", Path())
@@ -129,7 +129,7 @@ agents:
     observe: ["{{}}.v_pu"]
     actuate: ["{{}}.q_set_kvar"]
     telemetry: {{kind: channel, channel: wan}}
-record: {{points: {RECORDED_POINTS if record else "[]"}, messages: false}}
+record: {{points: {RECORDED_POINTS if points else "[]"}, messages: false}}
 """
 
 

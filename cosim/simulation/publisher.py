@@ -22,7 +22,7 @@ from cosim.shield import ShieldDecision
 from cosim.simulation.layout import Layout, at_bus, measured_shape
 from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
-from cosim.state import GridState
+from cosim.state import GridState, Topology
 
 #: Fields of `GridState` and of `Topology` that are a block each, under their own names.
 _STATE_BLOCKS = ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
@@ -105,9 +105,16 @@ class Publisher:
 
     def _topology_writer(self, name: str) -> _Write:
         part = self._blocks[name]
+        last: Topology | None = None
 
         def write(out: Vector) -> None:
-            out[part] = getattr(self._trial.dispatch.topology, name)
+            nonlocal last
+            topology = self._trial.dispatch.topology
+            # Our own vector keeps what it was given; positions seldom change.
+            if topology is not last or out is not self._values:
+                out[part] = getattr(topology, name)
+            if out is self._values:
+                last = topology
 
         return write
 
