@@ -32,7 +32,8 @@ RECORDED_POINTS = '["*"]'
 
 
 def run(n_agents: int, duration_s: int, seed: int, record: bool, points: bool = True) -> Result:
-    """The exchange on Gridloop; `record` records into a temporary folder: commands, and with `points` every point at 1 s.
+    """The exchange on Gridloop; `record` records into a temporary folder: commands, and with `points` every point each
+    second.
 
     `wall_s` covers the advance from the first scan to `duration_s`, not `build`; with `record` it covers the last
     flush too. `final_checksum` is the run's digest.

@@ -62,6 +62,7 @@ class NewtonSolver:
         grid.deactivate_result_computation()
         grid.change_algorithm(AlgorithmType.NRSing_KLU)  # one reference; the default, SparseLU, takes 5 times as long
         grid.change_algorithm(AlgorithmType.DC_KLU)
+        self._algorithm = grid.get_algo()
         self._tolerance = SOLVER_BASE_MVA * max(TOLERANCE_PU, ROUNDING * _largest_row(model))
         self._count = count
         self._every_piece = np.ones(PIECES * count, dtype=bool)
@@ -73,7 +74,7 @@ class NewtonSolver:
     @property
     def iterations(self) -> int:
         """Newton iterations of the last solve."""
-        return int(self._grid.get_algo().get_nb_iter())
+        return int(self._algorithm.get_nb_iter())
 
     def set_injections(self, p_kw: FloatArray, q_kvar: FloatArray) -> None:
         """Set what is injected at each node; the first n_node elements of each are used."""

@@ -94,11 +94,12 @@ class PlanSolution:
         plan, supply = self.plan, self.plan.supply
         voltage = np.array([_voltage(state) for state in states])
         drawn = (voltage * (plan.admittance @ voltage.T).T.conj()).real
-        others = [solution for state in states if isinstance(solution := state.solution, PlanSolution)]
-        injected = np.array([bus_injections(self.feed, solution.dispatch)[0] for solution in others])
-        gen_p = np.array([solution.dispatch.gen_p_kw for solution in others]) * plan.gen_runs
+        given = [solution.dispatch for state in states if isinstance(solution := state.solution, PlanSolution)]
         at_slack = np.isin(supply.bus_site, supply.slack_site)
-        slack = (drawn - injected) @ at_slack - gen_p @ np.isin(supply.gen_site, supply.slack_site)
+        injected = np.array([dispatch.p_kw for dispatch in given]) @ at_slack[self.feed.injection_bus]
+        gen_p = np.array([dispatch.gen_p_kw for dispatch in given]) * plan.gen_runs
+        slack = ((drawn - self.feed.base_p_kw) @ at_slack - injected
+                 - gen_p @ np.isin(supply.gen_site, supply.slack_site))
         return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
 
     def _generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:

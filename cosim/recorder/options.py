@@ -43,7 +43,8 @@ class RecordOptions:
 
     `sample_ids` are the points sampled (None: all), `period_us` only goes into the manifest: the simulation calls
     `sample` when it is time.  A flush is due at the end of an instant with `flush_bytes` buffered or `flush_s` wall
-    seconds since the last (a part of Parquet costs 13 us a column whatever its rows: few large ones are cheap).  `opener` opens files for writing (tests put a full disk in its place).
+    seconds since the last (a part of Parquet costs 13 us a column whatever its rows, so few large ones are cheap).
+    `opener` opens files for writing (tests put a full disk in its place).
     """
 
     sample_ids: Ids | None = None
