@@ -56,6 +56,7 @@ def grid_trial(case: str, factors: np.ndarray) -> Callable[[int], object]:
     def step(i: int) -> object:
         dispatch = dispatches[i % len(dispatches)]
         state = grid.trial(dispatch)
+        assert state.flows is not None  # flows are worked out when asked for: here they are
         grid.commit(state, dispatch)
         return state
 
