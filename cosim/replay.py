@@ -58,6 +58,10 @@ def _run(loaded: LoadedScenario, result: RunResult, out: Path,
     end_us = int(manifest["t_us"])
     simulation = build(loaded, BuildOptions(external=tuple(manifest["external"]), replaying=True,
                                             recorder=_factory(out, manifest["record"]["period_us"])))
+    if end_us > simulation.end_us:
+        simulation.recorder.abandon()
+        raise ReplayError(f"{result.manifest['name']}: the manifest says that it reached {end_us / 1e6} s, its "
+                          f"scenario ends at {simulation.end_us / 1e6} s: they do not belong together")
     for command in result.journal():
         simulation.inbox.reenter(command)
     error = ""

@@ -15,6 +15,7 @@ import numpy as np
 from cosim.agents.field import Action, AgentBoard, FieldEnd
 from cosim.agents.telemetry import Sample, size_bytes
 from cosim.channel import Corrupted, Traffic
+from cosim.errors import PluginError
 from cosim.kernel import Kernel
 from cosim.plugins import Message, Policy
 from cosim.points import Ids, PointDatabase, Vector
@@ -75,7 +76,11 @@ class Agent:
         view = self._view
         values = self.policy.act(self._points.take(self.observed) if view is None else view, now_us)
         if values is not None:
-            self.issue(values)
+            try:
+                self.issue(values)
+            except TypeError as error:
+                raise PluginError(f"agent '{self.name}': its policy answered {values!r:.60}; expected numbers, one for "
+                                  f"each point in `actuate`") from error
 
     def wake_soon(self, t_us: int) -> None:
         """Wake at `t_us`, once however many reasons there are."""

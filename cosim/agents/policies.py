@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from cosim.errors import PluginError
+from cosim.kernel import MICROSECONDS, T_MAX_US
 from cosim.plugins import PluginConfig, Situation
 from cosim.points import Vector
 from cosim.profile_ref import ProfileRef
@@ -71,6 +72,8 @@ class Schedule:
                 times = [row[0] for row in self.rows if row]
                 if len(times) != len(self.rows) or not times or times != sorted(set(times)):
                     raise ValueError("`rows` must be [t_s, value, …] with t_s strictly increasing")
+                if max(map(abs, times)) > T_MAX_US / MICROSECONDS:
+                    raise ValueError(f"`rows` must have t_s of at most {T_MAX_US / MICROSECONDS:g} s")
             return self
 
     def __init__(self, at: Callable[[int], Vector | Sequence[float] | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,9 @@ from cosim.errors import FolderError, GridError, GridloopError, PluginError, Sce
 
 #: Commands in the order of the help text.
 COMMANDS = (check, run, report, replay, listing, schema, init)
+
+#: A value of thousands of letters that a message quotes is named by its beginning.
+_LONG_WORD = re.compile(r"(\S{160})\S{240,}")
 
 #: Errors that are the asker's: nothing ran yet.
 _USAGE_ERRORS = (ScenarioError, UsageError, PluginError, GridError, FolderError)
@@ -48,12 +52,21 @@ def _perform(args: argparse.Namespace, engine: Engine) -> int:
         outcome = _failure(code, str(error), problem_data(getattr(error, "problems", ())))
     except BrokenPipeError:
         raise
+    except SystemExit as stop:  # nothing of ours exits below here
+        outcome = _failure(Exit.FAILED, f"a plugin's code called sys.exit({stop.code!r}); expected an exception", [])
     except Exception as error:  # a bug of ours: say so in one line
         if args.debug:
             raise
         where = "this is a bug in Gridloop; run again with --debug for the traceback"
         outcome = _failure(Exit.FAILED, f"internal error: {type(error).__name__}: {error} ({where})", [])
-    _show(outcome, as_json=args.json)
+    try:
+        _show(outcome, as_json=args.json)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk behind stdout
+        _silence_stdout()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return Exit.FAILED
     return int(outcome.exit)
 
 
@@ -63,13 +76,14 @@ def _failure(code: Exit, message: str, problems: list[dict[str, Any]]) -> Outcom
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
         return
     failed = outcome.data.get("status") == "error"
     if outcome.text:
         stream = sys.stderr if failed else sys.stdout
         encoding = stream.encoding or "utf-8"
-        print(outcome.text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
+        text = _LONG_WORD.sub(r"\1…", outcome.text) if failed else outcome.text
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,5 +104,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _silence_stdout() -> None:
     """Whoever read us has gone (``gridloop list | head``): nothing is left to say, not even at exit."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stdout.close()

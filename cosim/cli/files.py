@@ -8,6 +8,19 @@ from pathlib import Path
 from cosim.cli.outcome import UsageError
 
 
+def refuse_other(path: Path, begin: str) -> None:
+    """UsageError where `path` is a file that does not begin with `begin`: something else than we write there."""
+    if not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            found = file.read(len(begin.encode()))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    if found.lower() not in (b"", begin.encode().lower()):
+        raise UsageError(f"{path} exists already and is something else; choose another name")
+
+
 def write_new(path: Path, text: str, *, force: bool) -> None:
     """Write `text`; raises UsageError when the file exists (without `force`) or cannot be written."""
     if path.exists() and not force:

@@ -79,7 +79,8 @@ def _bar() -> Iterator[Any]:
 
 def _line(t_us: int, end_us: int) -> None:
     percent = 100 * t_us // end_us if end_us else 100
-    print(f"t = {t_us / 1e6:,.0f} s of {end_us / 1e6:,.0f} s ({percent} %)", file=sys.stderr)
+    done_s, all_s = (f"{t / 1e6:,.0f}" if end_us >= 100_000_000 else f"{t / 1e6:g}" for t in (t_us, end_us))
+    print(f"t = {done_s} s of {all_s} s ({percent} %)", file=sys.stderr)
 
 
 def _in_main_thread() -> bool:

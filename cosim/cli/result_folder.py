@@ -25,15 +25,29 @@ def next_result(name: str, parent: Path = Path("results")) -> Path:
 
 def check_free(folder: Path, *, force: bool) -> None:
     """Raises UsageError unless a result may be written into `folder`."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: is a file; expected a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; expected a folder")
+        if not folder.exists() or not any(folder.iterdir()) or _is_stillborn(folder):
+            return
+    except OSError as error:  # a name too long, a folder that may not be read
+        raise UsageError(f"{str(folder)[:200]}: cannot be used: {error.strerror or error}") from None
     if not (folder / _MARK).is_file():
         raise UsageError(f"{folder}: holds files that are no result; name another folder")
     if not force:
         raise UsageError(f"{folder}: holds a result already; name another folder, or --force to replace it, or "
                          f"--resume to go on with it")
+    from cosim.recorder.folder import being_written
+
+    if being_written(folder):
+        raise UsageError(f"{folder}: another process is recording into this folder; stop it first")
+
+
+def _is_stillborn(folder: Path) -> bool:
+    """Whether a run was killed here before its manifest said that there is a result: nothing is recorded yet."""
+    first = frozenset(("commits.jsonl", "scenario.yaml", "inputs", f".{_MARK}.tmp", ".scenario.yaml.tmp"))
+    names = [path.name for path in folder.iterdir()]
+    return "commits.jsonl" in names and first.issuperset(names) and (folder / "commits.jsonl").stat().st_size == 0
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from cosim.cli.engine import Engine
-from cosim.cli.files import write_new
+from cosim.cli.files import refuse_other, write_new
 from cosim.cli.outcome import Exit, Outcome
 
 NAME = "schema"
@@ -26,6 +26,7 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     text, data = _rendered(args.format, engine)
     if args.out is None:
         return Outcome(Exit.DONE, text.rstrip("\n"), data)
+    refuse_other(args.out, text[:16])
     write_new(args.out, text, force=True)
     return Outcome(Exit.DONE, f"wrote {args.out}", {"path": str(args.out)})
 

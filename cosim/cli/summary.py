@@ -28,7 +28,8 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 def _value(key: str, figures: Mapping[str, Any], unit: str) -> str:
     value = figures[key]
     if isinstance(value, float):
-        value = f"{value:,.4f}" if unit == "pu" else f"{value:,.2f}"
+        digits = 4 if unit == "pu" else 2
+        value = f"{round(value, digits) + 0.0:,.{digits}f}"  # + 0.0: no "-0.00"
     elif isinstance(value, int):
         value = f"{value:,}"
     elif key == "digest":

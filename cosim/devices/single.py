@@ -145,13 +145,13 @@ class SingleGroup(Group):
                 raise PluginError(f"device '{self.names[i]}' ({self.kind}): measure gave {sorted(shown)}; expected "
                                   f"{sorted(self._shown)} (`shows`)")
             for row, suffix in enumerate(self._shown, 2):
-                out[row, i] = shown[suffix]
+                out[row, i] = _guarded(self.names[i], "measure", float, shown[suffix])
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
         for i, device in enumerate(self._devices):
             device.t_us = t_us
             _guarded(self.names[i], "advance", device.advance, dt_us / 1e6)
-            self._limits[:, i] = limits = _guarded(self.names[i], "limits", device.limits)
+            self._limits[:, i] = limits = _guarded(self.names[i], "limits", _four, device.limits)
             if not (limits[0] <= limits[1] and limits[2] <= limits[3]):
                 raise PluginError(f"device '{self.names[i]}' ({self.kind}): limits gave {limits}; expected p_min_kw <= "
                                   "p_max_kw and q_min_kvar <= q_max_kvar")
@@ -174,6 +174,11 @@ def _two(
     if not (isfinite(p_kw) and isfinite(q_kvar)):
         raise ValueError(f"gave {p_kw}, {q_kvar}; expected finite (p_kw, q_kvar)")
     return p_kw, q_kvar
+
+
+def _four(limits: Callable[[], Sequence[float]]) -> tuple[float, float, float, float]:
+    p_min_kw, p_max_kw, q_min_kvar, q_max_kvar = limits()
+    return float(p_min_kw), float(p_max_kw), float(q_min_kvar), float(q_max_kvar)
 
 
 def _guarded(name: str, method: str, call: Callable[..., Result], *arguments: Any) -> Result:

@@ -21,6 +21,7 @@ import pandapower as pp
 import pandapower.networks
 
 from cosim.errors import GridError
+from cosim.grid.foreign_code import refuse_foreign_code
 from cosim.grid.names import element_names
 from cosim.grid.network import (
     Branches,
@@ -73,7 +74,10 @@ def read_json(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            refuse_foreign_code(path.read_text(encoding="utf-8"), path.name)
             net = pp.from_json(str(path))
+    except GridError:
+        raise
     except Exception as error:  # pandapower's reader lets anything through that a broken file can cause
         raise GridError(f"{path.name}: not a pandapower network ({type(error).__name__}: {error});"
                         " expected a file written by pandapower.to_json") from error

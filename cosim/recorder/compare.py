@@ -13,8 +13,10 @@ from cosim.kernel import T_MAX_US
 from cosim.recorder.result import RunResult
 
 _ALL_TIME = (-T_MAX_US, T_MAX_US)
-#: Sampled points compared at a time: bounds the memory a comparison takes.
-_POINTS_AT_ONCE = 64
+#: Values compared at a time, and points at least: bounds the memory a comparison takes.  Opening a part costs time in
+#: proportion to all its columns, so few large reads are cheap.
+_VALUES_AT_ONCE = 4_000_000
+_POINTS_AT_LEAST = 64
 
 #: Columns of each table besides t_us and seq, and the one that names what the row is about.  Causes come first.
 _ROWS = {
@@ -73,8 +75,9 @@ def _compare_samples(recorded: RunResult, replayed: RunResult, digits: int | Non
     t_us, other_us = _times("samples", recorded), _times("samples", replayed)
     first = _first_time("samples", t_us, other_us)
     rows = min(len(t_us), len(other_us))
-    for begin in range(0, len(names), _POINTS_AT_ONCE):
-        columns = names[begin:begin + _POINTS_AT_ONCE]
+    at_once = max(_POINTS_AT_LEAST, _VALUES_AT_ONCE // max(len(t_us), len(other_us), 1))
+    for begin in range(0, len(names), at_once):
+        columns = names[begin:begin + at_once]
         ours, theirs = (r.source.read("samples", columns, _ALL_TIME) for r in (recorded, replayed))
         for name in columns:
             row = _first_difference(ours[name], theirs[name], rows, digits)

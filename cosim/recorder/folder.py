@@ -20,6 +20,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -41,6 +42,12 @@ Opener = Callable[[Path], IO[bytes]]
 def open_new(path: Path) -> IO[bytes]:
     """A file opened for writing, emptied when it exists."""
     return path.open("wb")
+
+
+#: What readers of a manifest rely on.
+_MANIFEST_KEYS = {"status": str, "digest": str, "t_us": int, "duration_us": int, "seed": int, "rows": dict,
+                  "record": dict, "timing": dict, "versions": dict, "summary": dict, "scenario": dict,
+                  "overrides": list, "external": list, "points": list, "sampled": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: not a manifest of a run: 'format', 'status' or 'points' is missing")
     if manifest["format"] != 1:
         raise RecordError(f"{path}: format {manifest['format']!r}; this version reads format 1")
+    for key, kind in _MANIFEST_KEYS.items():
+        if not isinstance(manifest.get(key), kind):
+            raise RecordError(f"{path}: damaged: '{key}' is {manifest.get(key)!r:.60}; expected {kind.__name__}")
+    known = {point.get("name") if isinstance(point, dict) else None: None for point in manifest["points"]}
+    for name in manifest["sampled"]:
+        if not isinstance(name, str) or name not in known:
+            raise RecordError(f"{path}: damaged: 'sampled' has {name!r:.60}, which 'points' has not")
     return manifest
 
 
@@ -114,12 +128,15 @@ class ResultFolder:
         self.folder, self._opener = folder, opener
         self.last = EMPTY_COMMIT
         self._commits: IO[bytes] | None = None
+        self._is_made = False
+        """Whether `create` made the folder itself."""
 
     @classmethod
     def create(cls, folder: Path, opener: Opener = open_new) -> ResultFolder:
         """Make a new result folder (an existing one without a result may be used), or say why not."""
         self = cls(folder, opener)
         try:
+            self._is_made = not folder.exists()
             folder.mkdir(parents=True, exist_ok=True)
             found = [name for name in ("manifest.json", *TABLES) if (folder / name).exists()]
             if found:
@@ -138,6 +155,10 @@ class ResultFolder:
     def reopen(cls, folder: Path, opener: Opener = open_new) -> tuple[ResultFolder, list[Commit]]:
         """Open the folder of a run that ended early: remove what no commit names, return the commits."""
         self = cls(folder, opener)
+        # A resume truncates and removes: in a folder from elsewhere, not what a link of that name leads to.
+        for path in (folder / "commits.jsonl", *(folder / table for table in TABLES)):
+            if path.is_symlink():
+                raise RecordError(f"{path}: is a link; expected what a run wrote there itself; cannot go on with it")
         commits, size = read_commits(folder)
         try:
             file = self._open_commits()
@@ -190,6 +211,17 @@ class ResultFolder:
             self._commits.close()
             self._commits = None
 
+    def discard(self) -> None:
+        """Take back what `create` made, before anything was committed: nothing ran, so nothing is to be left."""
+        with suppress(OSError):
+            if self._is_made:
+                shutil.rmtree(self.folder)
+            else:
+                shutil.rmtree(self.folder / "inputs", ignore_errors=True)
+                for name in ("manifest.json", "scenario.yaml", "commits.jsonl"):
+                    (self.folder / name).unlink(missing_ok=True)
+        self.close()
+
     def _open_commits(self) -> IO[bytes]:
         file = self._commits = (self.folder / "commits.jsonl").open("ab", buffering=0)
         try:
@@ -237,6 +269,10 @@ class ResultFolder:
             missing = [path for path in wanted if not path.is_file()]
             if missing:
                 raise RecordError(f"{missing[0]}: named by commits.jsonl and missing; cannot go on with this run")
+            found, expected = sum(map(_rows_in, wanted)), self.last.rows.get(table, 0)
+            if found != expected:
+                raise RecordError(f"{self.folder / table}: its parts hold {found} rows, commits.jsonl names "
+                                  f"{expected}; cannot go on with this run")
             known = frozenset(wanted)
             for path in sorted((self.folder / table).glob("*")) + sorted((self.folder / table).glob(".*.tmp")):
                 if path not in known:
@@ -246,6 +282,14 @@ class ResultFolder:
         why = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else str(error.strerror or error)
         return RecordError(f"{self.folder}: {why}; the record on disk reaches {_reach(self.last)} and is readable, "
                            f"what came since (up to t = {t_us / 1e6:.6f} s) is still in memory")
+
+
+def _rows_in(path: Path) -> int:
+    """Rows of a part by its footer; RecordError when it has none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(f"{path}: this part of the result is damaged: {error}; cannot go on with this run") from error
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from cosim.points import Ids
@@ -44,7 +45,8 @@ class RecordOptions:
     `sample_ids` are the points sampled (None: all), `period_us` only goes into the manifest: the simulation calls
     `sample` when it is time.  A flush is due at the end of an instant with `flush_bytes` buffered or `flush_s` wall
     seconds since the last (a part of Parquet costs 13 us a column whatever its rows, so few large ones are cheap).
-    `opener` opens files for writing (tests put a full disk in its place).
+    `opener` opens files for writing (tests put a full disk in its place).  `keep_inputs` puts what the run read into
+    the new folder; it is called before the manifest says that there is a run to resume, which needs them.
     """
 
     sample_ids: Ids | None = None
@@ -54,3 +56,4 @@ class RecordOptions:
     flush_s: float = 2.0
     flush_bytes: int = 32_000_000
     opener: Opener = open_new
+    keep_inputs: Callable[[Path], None] = lambda _: None

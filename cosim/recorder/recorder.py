@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from cosim.commands import Command
-from cosim.errors import RecordError
+from cosim.errors import FolderError, RecordError
 from cosim.points import PointDatabase, Vector
 from cosim.recorder.digest import DIGESTED, Checkpoint, TableHash, run_digest
 from cosim.recorder.folder import Commit, ResultFolder, read_manifest
@@ -72,9 +72,15 @@ class Recorder:
         self._prepare(points, about or RunAbout(), options or RecordOptions(), stopwatch or WallStopwatch(), [])
         if folder is not None:
             store = self._folder = ResultFolder.create(folder, self._options.opener)
-            if self._about.scenario_text:
-                store.write_text("scenario.yaml", self._about.scenario_text)
-            self._write_manifest("running")
+            try:
+                if self._about.scenario_text:
+                    store.write_text("scenario.yaml", self._about.scenario_text)
+                self._options.keep_inputs(folder)
+                self._write_manifest("running")
+            except RecordError as error:
+                store.discard()
+                why = getattr(error.__cause__, "strerror", None) or error
+                raise FolderError(f"{folder}: cannot be written: {why}") from error
 
     @classmethod
     def resume(cls, folder: Path, points: PointDatabase, about: RunAbout, options: RecordOptions | None = None,
@@ -286,6 +292,11 @@ class Recorder:
         """Let go of the folder without a flush, after a `close` that was refused: another process may resume it."""
         if self._folder is not None and not self._closed:
             self._folder.close()
+
+    def discard(self) -> None:
+        """Take back the new folder of a run that could not be built."""
+        if self._folder is not None and not self._closed:
+            self._folder.discard()
 
     def digest(self) -> str:
         """SHA-256 of everything flushed so far, 64 hex digits; "" while a resumed run catches up."""

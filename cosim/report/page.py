@@ -45,9 +45,15 @@ def write_report(result_folder: Path, out: Path | None = None) -> Path:
     """
     out = result_folder / "report.html" if out is None else out
     page = build_report(RunResult.load(result_folder))
+    beside = out.with_name(f".{out.name}.tmp")
     try:
-        out.write_text(page, encoding="utf-8")
+        # Written beside and put in place: a link under that name, in a folder from elsewhere, is not followed.
+        beside.unlink(missing_ok=True)
+        with beside.open("x", encoding="utf-8") as file:
+            file.write(page)
+        beside.replace(out)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise RecordError(f"{out}: the report cannot be written: {error.strerror}") from error
     return out
 

@@ -122,7 +122,7 @@ def _accepted(found: list[Expanded[T]], key: str, problems: list[Problem],
         path = f"{key}.{item.index}.name"
         if name in seen:
             problems.append(Problem(f"the name '{name}' is made twice (also by {key}.{seen[name]})", path, rule="each"))
-        elif not re.match(NAME_PATTERN, name):
+        elif not re.fullmatch(NAME_PATTERN, name):
             problems.append(Problem(f"'{name}' is made by `each`; expected letters, digits, _ and - (at most 64)",
                                     path, rule="each"))
         seen.setdefault(name, item.index)

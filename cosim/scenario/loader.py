@@ -123,7 +123,10 @@ def _add_plugins(tree: Tree, base: Path, registry: Registry, allowed: bool) -> l
 def _without_echoes(first: list[Problem], later: list[Problem]) -> list[Problem]:
     """`first`, and of `later` what does not speak about a value that `first` already refused."""
     refused = {problem.path for problem in first if problem.path}
-    return first + [problem for problem in later if problem.path not in refused]
+    # A kind is unknown because its plugin could not be loaded: one cause, one message.
+    lacks_plugins = any(problem.rule in ("plugin", "plugins-allowed") for problem in first)
+    return first + [problem for problem in later if problem.path not in refused
+                    and not (lacks_plugins and problem.rule == "plugin")]
 
 
 def _no_mapping(tree: Tree, file: str) -> Problem:

@@ -119,8 +119,8 @@ def device_names(view: View) -> Iterator[Finding]:
             yield f"{path}.name", f"the name '{name}' has {{}} but there is no `each` to fill it"
         elif each and "{}" not in name:
             yield f"{path}.name", f"`each` makes several, but the name '{name}' has no {{}} to tell them apart"
-        elif not re.match(NAME_PATTERN, name.replace("{}", "x")):
-            yield f"{path}.name", f"found '{name}'; expected letters, digits, _ and - (at most 64)"
+        elif not re.fullmatch(NAME_PATTERN, name.replace("{}", "x")):
+            yield f"{path}.name", f"found {name!r}; expected letters, digits, _ and - (at most 64)"
 
 
 def agent_channels(view: View) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,15 @@ RecorderFactory = Callable[[PointDatabase, Ids], Recorder]
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
     """How a scenario is built: `external` names agents decided outside; `recorder` None records nothing but the
-    digest and the journal, in memory.  With `replaying`, their actions come from a journal and nobody is waited for."""
+    digest and the journal, in memory.  With `replaying`, their actions come from a journal and nobody is waited for.
+    `on_files` is told of the data files read (names as in the scenario, and where they were found) before the recorder
+    is made."""
 
     external: tuple[str, ...] = ()
     replaying: bool = False
     recorder: RecorderFactory | None = None
     stopwatch: Stopwatch = field(default_factory=WallStopwatch)
+    on_files: Callable[[Sequence[tuple[str, Path]]], None] = lambda _: None
 
 
 def build(loaded: LoadedScenario, options: BuildOptions | None = None) -> Simulation:
@@ -168,6 +172,7 @@ class _Builder:
             raise ScenarioError(tuple(self.problems))
         fleet = Fleet(groups, stage.extra_bus)
         grid = self._grid(network, fleet)
+        self.options.on_files(site.files)
         recorder = self._recorder(points, sample_ids)
         hooks.record(recorder)
         publisher = Publisher(points, layout, groups, board=crew.board, channels=tuple(channels.values()),
@@ -180,7 +185,7 @@ class _Builder:
             CapabilityShield(groups, fleet.output_slices, fleet.n_output), publisher,
             Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
-            sample_ids, tuple(site.files)))
+            sample_ids))
         stage.set_extra, stage.solve = fleet.set_extra, simulation.request_solve
         hooks.connect(simulation)
         if scenario.record.messages:

@@ -113,7 +113,16 @@ class Crew:
             spec.name, tuple(points[i].name for i in observed), tuple(points[i].name for i in actuated),
             np.array([points[i].low for i in actuated]), np.array([points[i].high for i in actuated]),
             self._peers(spec), hands.site, self._sender(spec))
-        policy: Policy = kind.build(kind.Config.model_validate(dict(options)), situation)
+        config = kind.Config.model_validate(dict(options))
+        try:
+            policy: Policy = kind.build(config, situation)
+        except GridloopError:
+            raise
+        except Exception as error:  # whatever a foreign policy raises
+            raise PluginError(f"policy {kind.kind}: build failed: {type(error).__name__}: {error}") from error
+        if not callable(getattr(policy, "act", None)):
+            raise PluginError(f"policy {kind.kind}: build gave {policy!r:.60}; expected an object with "
+                              f"act(observation, t_us)")
         return policy
 
     def _peers(self, spec: AgentSpec) -> tuple[str, ...]:
@@ -123,8 +132,7 @@ class Crew:
     def _late(self, spec: AgentSpec, observed: Ids, actuated: Ids) -> LatePolicy:
         fallback = None if spec.fallback is None else self._policy(spec, spec.fallback, observed, actuated)
         deadline_us = None if spec.deadline_s is None else round(spec.deadline_s * 1e6)
-        watch_us = (deadline_us or 0) + round((spec.period_s or 0.0) * 1e6)
-        return LatePolicy(deadline_us, spec.late, fallback, observed, watch_us)
+        return LatePolicy(deadline_us, spec.late, fallback, observed, _watch_us(spec))
 
     def _late_counter(self, index: int, name: str) -> Callable[[str], None]:
         def count(why: str) -> None:
@@ -147,7 +155,9 @@ class Crew:
     def _watch(self, spec: AgentSpec, field: FieldEnd) -> None:
         assert spec.period_s is not None
         period_us = round(spec.period_s * 1e6)
-        self._hands.kernel.every(period_us, field.watch, offset_us=round(spec.offset_s * 1e6) + period_us)
+        # Counted from the first decision, not from the start of the run.
+        first_us = round(spec.offset_s * 1e6) + -(-_watch_us(spec) // period_us) * period_us
+        self._hands.kernel.every(period_us, field.watch, offset_us=first_us)
 
     def _start(self, spec: AgentSpec, agent: Agent) -> None:
         kernel = self._hands.kernel
@@ -216,6 +226,11 @@ class Crew:
             return
         wake = self._specs[message.receiver].trigger is Trigger.ON_MESSAGE
         self.agents[message.receiver].hear(message, wake=wake)
+
+
+def _watch_us(spec: AgentSpec) -> int:
+    """How long after the last action the next one counts as missing: it may wake late by its jitter, too."""
+    return round(((spec.deadline_s or 0.0) + (spec.period_s or 0.0) + spec.jitter_s) * 1e6)
 
 
 class _MisplacedError(GridloopError):

@@ -69,7 +69,6 @@ class Simulation:
         self.crew: Crew = parts.crew
         self.budget: TimeBudget = parts.budget
         self.channels = parts.channels
-        self.files = parts.files
         self.solves = 0
         """SOLVEs so far (grid steps)."""
         self.end_us = round(parts.scenario.duration_s * 1e6)

@@ -65,7 +65,11 @@ def _copy(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            # A folder of plugins: what the registry loads of it, and no more.  It may be the scenario's own, with
+            # results (this one too) and data below.
+            target.mkdir(exist_ok=True)
+            for file in sorted(source.glob("*.py")):
+                shutil.copyfile(file, target / file.name)
         else:
             shutil.copyfile(source, target)
     except OSError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from cosim.channel import Channel
 from cosim.commands import CommandInbox
@@ -43,5 +42,3 @@ class Parts:
     kpis: KpiAccumulator
     budget: TimeBudget
     sample_ids: Ids
-    files: tuple[tuple[str, Path], ...]
-    """Data files read, as the scenario names them and where they were found."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,23 @@ def run_scenario(loaded: LoadedScenario, out: Path | None, options: RunOptions |
     """
     options = options or RunOptions()
     about = _about(loaded, options)
+    files: list[tuple[str, Path]] = []
+    opened: list[Recorder] = []
 
     def recorder(points: PointDatabase, sample_ids: Ids) -> Recorder:
-        return Recorder(out, points, about, _record_options(loaded, options, sample_ids), options.stopwatch)
+        record = replace(_record_options(loaded, options, sample_ids),
+                         keep_inputs=lambda folder: copy_inputs(loaded, files, folder))
+        opened.append(Recorder(out, points, about, record, options.stopwatch))
+        return opened[0]
 
-    simulation = build(loaded, BuildOptions(recorder=None if out is None else recorder, stopwatch=options.stopwatch))
-    if out is not None:
-        copy_inputs(loaded, simulation.files, out)
+    try:
+        simulation = build(loaded, BuildOptions(recorder=None if out is None else recorder,
+                                                stopwatch=options.stopwatch, on_files=files.extend))
+    except BaseException:
+        # The first solve is a part of building: when it fails (in a device's own code), nothing has run yet.
+        for record in opened:
+            record.discard()
+        raise
     return _finish(loaded, simulation, out, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -280,6 +281,15 @@ def test_what_is_no_finished_result_is_refused(tmp_path: Path) -> None:
     next((tmp_path / "out2" / "samples").iterdir()).unlink()
     with pytest.raises(RecordError, match="missing or damaged"):
         replay(tmp_path / "out2")
+
+
+def test_a_manifest_that_goes_beyond_its_scenario_is_refused(tmp_path: Path) -> None:
+    """A replay ends with the scenario: a manifest that says more would have it run without end."""
+    run_scenario(loaded(), tmp_path / "out")
+    path = tmp_path / "out" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"t_us": 10**20}))
+    with pytest.raises(ReplayError, match="its scenario ends at 10"):
+        replay(tmp_path / "out")
 
 
 def test_replaying_leaves_the_result_as_it_is(tmp_path: Path) -> None:

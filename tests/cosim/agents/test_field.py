@@ -93,6 +93,17 @@ def test_missing_actions_during_a_partition_and_recovery(late: str, scale: float
         f"{t}.000000 action_late a: missing" for t in (7, 8, 9, 10, 11, 12)]
 
 
+def test_what_jitter_and_offset_delay_is_not_missing() -> None:
+    """Every action arrives in time after its decision: the field does not take the agent's own rhythm for silence."""
+    jittery = agent(telemetry=over(), deadline_s=0.2, jitter_s=0.9, late="zero")
+    result = ended(world(duration_s=60, channels=[WAN], agents=[jittery]))
+    assert events(result, "action_late") == []
+    lost = {"name": "wan", "rules": [{"kind": "partition", "windows": [[0, 99]]}]}
+    tardy = agent(telemetry=over(), deadline_s=2, period_s=5, offset_s=10, late="hold")
+    result = ended(world(duration_s=26, channels=[lost], agents=[tardy]))
+    assert events(result, "action_late") == [f"{t}.000000 action_late a: missing" for t in (20, 25)]
+
+
 def test_a_policy_without_deadline_is_not_watched() -> None:
     """Without `deadline_s` silence means nothing."""
     result = ended(world(channels=[WAN], disturbances=[partition(2, 6)], agents=[agent(telemetry=over())]))

@@ -13,6 +13,7 @@ import pytest
 
 from cosim.cli import main
 from cosim.cli.outcome import plain
+from cosim.cli.summary import summary_table
 from cosim.errors import Problem, ScenarioError
 
 Call = Callable[..., Any]
@@ -142,3 +143,9 @@ def test_reader_that_goes_away_is_no_traceback() -> None:
     command = f"{sys.executable} -m cosim.cli schema | head -c 10"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_summary_has_no_negative_zero() -> None:
+    """A figure that rounds to nothing is 0.00, whatever its sign."""
+    assert summary_table({"kpis": {"cost": -0.0, "import_kwh": -0.001}}) == ("import          0.00 kWh\n"
+                                                                           "cost of energy  0.00")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,143 @@ def test_a_result_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> Non
     assert said(capsys, "run", "good.yaml", "--quiet", "--out", "r") == (2, [
         "r: holds a result already; name another folder, or --force to replace it, or --resume to go on with it"])
     assert Path("r/manifest.json").read_bytes() == before
+
+
+DEVICE = """from cosim.devices.single import Ask, SingleDevice
+from cosim.plugins import Measurement, Role
+class Odd(SingleDevice):
+    kind = "odd"
+    shows = (Measurement("heat", "kW", "heat"),)
+    def limits(self):
+        return {limits}
+    def apply(self, setpoints, v_pu):
+        {apply}
+    def advance(self, dt_s):
+        {advance}
+    def measure(self):
+        return {{"heat": {heat}}}
+"""
+GOOD = {"limits": "0.0, 0.0, 0.0, 0.0", "apply": "return 0.0, 0.0", "advance": "pass", "heat": "1.0"}
+
+
+@pytest.mark.parametrize(("part", "text", "message"), [
+    ("limits", "None", "device 'o': limits failed: TypeError"),
+    ("limits", "0.0, 1.0", "device 'o': limits failed: ValueError"),
+    ("heat", "'hot'", "device 'o': measure failed: ValueError"),
+    ("apply", "raise ValueError('boom')", "device 'o': apply failed: ValueError: boom"),
+    ("apply", "return float('nan'), 0.0", "device 'o': apply failed: ValueError: gave nan"),
+    ("advance", "raise KeyError('x')", "device 'o': advance failed: KeyError"),
+])
+def test_a_device_that_fails_in_the_first_solve_leaves_nothing(
+        capsys: pytest.CaptureFixture[str], part: str, text: str, message: str) -> None:
+    """Foreign code that breaks its contract before the first instant: one message, exit code 2, no folder."""
+    Path("odd").mkdir()
+    Path("odd/odd.py").write_text(DEVICE.format(**{**GOOD, part: text}))
+    Path("t.yaml").write_text(HEAD + 'plugins: [odd]\ndevices:\n  - {kind: odd, name: o, bus: "18"}\n')
+    code, lines = said(capsys, "run", "t.yaml", "--allow-plugins", "--quiet", "--out", "r")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith(message)
+    assert not Path("r").exists()
+
+
+def test_an_impossible_first_solve_keeps_what_force_would_replace(capsys: pytest.CaptureFixture[str]) -> None:
+    """A demand beyond numbers is refused before anything ran, and the result that was there stays."""
+    assert said(capsys, "run", "good.yaml", "--quiet", "--out", "r")[0] == 0
+    before = Path("r/manifest.json").read_bytes()
+    Path("t.yaml").write_text(HEAD + 'devices:\n  - {kind: load, name: l, bus: "18", p_kw: 1.0e+308}\n')
+    code, lines = said(capsys, "run", "t.yaml", "--quiet", "--out", "r", "--force")
+    assert code == 2
+    assert "not finite" in lines[-1]
+    assert Path("r/manifest.json").read_bytes() == before
+
+
+POLICY = """from typing import Literal
+from cosim.plugins import PluginConfig
+class Odd:
+    family, kind, summary = "policy", "odd", "odd"
+    class Config(PluginConfig):
+        kind: Literal["odd"] = "odd"
+    @classmethod
+    def build(cls, config, situation):
+        return {made}
+    def act(self, observation, t_us):
+        return {answer}
+"""
+
+
+@pytest.mark.parametrize(("made", "answer", "code", "message"), [
+    ("1 / 0", "[0.0]", 2, "t.yaml:8:23: agents.0.policy: policy odd: build failed: ZeroDivisionError"),
+    ("None", "[0.0]", 2, "t.yaml:8:23: agents.0.policy: policy odd: build gave None; expected an object with act("),
+    ("cls()", "['a']", 1, "agent 'a': its policy answered ['a']; expected numbers, one for each point in `actuate`"),
+    ("cls()", "3.0", 1, "agent 'a': its policy answered 3.0; expected numbers"),
+    ("cls()", "exit(0)", 1, "a plugin's code called sys.exit(0); expected an exception"),
+])
+def test_a_policy_that_breaks_its_contract_is_named(
+        capsys: pytest.CaptureFixture[str], made: str, answer: str, code: int, message: str) -> None:
+    """A policy that cannot be built is a bad scenario with its line; one that answers nonsense fails the run."""
+    Path("odd").mkdir()
+    Path("odd/odd.py").write_text("import sys\nexit = sys.exit\n" + POLICY.format(made=made, answer=answer))
+    Path("t.yaml").write_text(
+        HEAD + 'plugins: [odd]\ndevices:\n  - {kind: battery, name: s, bus: "18", p_max_kw: 9, e_rated_kwh: 9}\n'
+        "agents:\n  - {name: a, policy: {kind: odd}, period_s: 1, actuate: [s.p_set_kw]}\n")
+    found, lines = said(capsys, "run", "t.yaml", "--allow-plugins", "--quiet", "--out", "r")
+    assert found == code
+    assert any(message in line for line in lines), lines
+
+
+def test_a_plugin_that_is_not_loaded_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --allow-plugins the kinds of the plugin are unknown too; that is no second mistake."""
+    Path("t.yaml").write_text(HEAD + 'plugins: [odd]\ndevices:\n  - {kind: odd, name: o, bus: "18"}\n')
+    code, lines = said(capsys, "run", "t.yaml")
+    assert (code, len(lines)) == (2, 1)
+    assert lines[0].startswith("t.yaml:4:10: plugins: this scenario brings its own code")
+
+
+def test_a_name_too_long_and_a_value_too_long_are_clear(capsys: pytest.CaptureFixture[str]) -> None:
+    """--out beyond what the file system takes is refused; a message does not quote thousands of letters."""
+    code, lines = said(capsys, "run", "good.yaml", "--out", "a" * 300)
+    assert (code, len(lines)) == (2, 1)
+    assert "File name too long" in lines[0]
+    code, lines = said(capsys, "run", "good.yaml", "--set", "grid.network=" + "b" * 9000)
+    assert code == 2
+    assert max(map(len, lines)) < 1200
+
+
+def test_times_of_a_schedule_have_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """A row at 1e308 s is refused with its line."""
+    Path("t.yaml").write_text(
+        HEAD + 'devices:\n  - {kind: battery, name: s, bus: "18", p_max_kw: 9, e_rated_kwh: 9}\n'
+        "agents:\n  - {name: a, policy: {kind: schedule, rows: [[0, 1], [1.0e+308, 2]]}, period_s: 1, "
+        "actuate: [s.p_set_kw]}\n")
+    code, lines = said(capsys, "run", "t.yaml", "--out", "r")
+    assert code == 2
+    assert "`rows` must have t_s of at most" in lines[0]
+
+
+def test_a_live_run_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    """--force leaves a folder alone into which another process is recording."""
+    assert said(capsys, "run", "good.yaml", "--quiet", "--out", "r")[0] == 0
+    with Path("r/commits.jsonl").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, lines = said(capsys, "run", "good.yaml", "--quiet", "--out", "r", "--force")
+    assert (code, lines) == (2, ["r: another process is recording into this folder; stop it first"])
+    assert Path("r/manifest.json").is_file()
+
+
+@pytest.mark.parametrize("argv", [("schema", "--out", "good.yaml"), ("report", "r", "--out", "good.yaml")])
+def test_outputs_do_not_replace_something_else(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    """A schema or report may be written again, but not over a scenario."""
+    assert said(capsys, "run", "good.yaml", "--quiet", "--out", "r")[0] == 0
+    assert said(capsys, *argv) == (2, ["good.yaml exists already and is something else; choose another name"])
+    assert Path("good.yaml").read_text() == HEAD
+    again = [*argv[:-1], "again"]
+    assert [said(capsys, *again)[0] for _ in range(2)] == [0, 0]
+
+
+def test_a_full_disk_behind_stdout_is_one_message(monkeypatch: pytest.MonkeyPatch,
+                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be printed is said on the other stream."""
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["list", "policies"]) == 1
+    assert capsys.readouterr().err == "the output cannot be written: No space left on device\n"

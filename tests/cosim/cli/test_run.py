@@ -26,7 +26,7 @@ def test_done_is_zero_with_a_summary(gridloop: Call) -> None:
     assert said.code == 0
     assert "lowest voltage  0.9700 pu at B1" in said.out
     assert "next: gridloop report results/trial-001" in said.out
-    assert "t = 0 s of 0 s (100 %)" in said.err
+    assert "t = 9e-06 s of 9e-06 s (100 %)" in said.err
 
 
 def test_default_folders_are_numbered(gridloop: Call) -> None:
@@ -174,3 +174,18 @@ def test_json_of_an_error(gridloop: Call) -> None:
     assert said.data["status"] == "error"
     assert said.data["problems"][0]["path"] == "sed"
     assert said.err == ""
+
+
+def test_a_folder_of_a_run_killed_before_it_began_may_be_used(gridloop: Call) -> None:
+    """Nothing was recorded there; with a single commit or a foreign file it is somebody's."""
+    Path("r/inputs").mkdir(parents=True)
+    for name in ("commits.jsonl", "scenario.yaml"):
+        Path("r", name).write_text("")
+    assert gridloop("run", "--resume", "r").code == 2
+    assert gridloop("run", "good.yaml", "--out", "r").code == 0
+    Path("s").mkdir()
+    Path("s/commits.jsonl").write_text("{}\n")
+    assert "holds files that are no result" in gridloop("run", "good.yaml", "--out", "s").err
+    Path("s/commits.jsonl").write_text("")
+    Path("s/mine.txt").write_text("")
+    assert "holds files that are no result" in gridloop("run", "good.yaml", "--out", "s").err

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandapower as pp
@@ -90,6 +92,31 @@ def test_a_json_of_something_else_is_refused(tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(text, encoding="utf-8")
         with pytest.raises(GridError, match=r"x\.json"):
             load_network("x.json", tmp_path)
+
+
+@pytest.mark.parametrize("depth", range(3))
+def test_a_json_does_not_import_what_it_names(depth: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that a network file asks for, at any depth and however escaped, is refused and never imported."""
+    (tmp_path / "foreign_module.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    part: Any = {"_module": "foreign_module", "_class": "X", "_object": "1"}
+    for _ in range(depth):
+        part = {"_module": "pandas.core.frame", "_class": "DataFrame", "orient": "split",
+                "_object": json.dumps({"columns": ["a"], "index": [0], "data": [[part]]})}
+    net = {"_module": "pandapower.auxiliary", "_class": "pandapowerNet", "_object": {"a": part}}
+    text = json.dumps(net).replace("_module", "\\u005fmodule", 1)
+    (tmp_path / "x.json").write_text(text, encoding="utf-8")
+    with pytest.raises(GridError, match="asks for the Python module 'foreign_module'"):
+        load_network("x.json", tmp_path)
+
+
+def test_a_json_does_not_read_another_file(tmp_path: Path) -> None:
+    """A table that is the name of a file is refused."""
+    table = {"_module": "pandas.core.frame", "_class": "DataFrame", "_object": str(tmp_path / "other.json")}
+    net = {"_module": "pandapower.auxiliary", "_class": "pandapowerNet", "_object": {"bus": table}}
+    (tmp_path / "x.json").write_text(json.dumps(net), encoding="utf-8")
+    with pytest.raises(GridError, match="refers to another file"):
+        load_network("x.json", tmp_path)
 
 
 def test_cases_do_not_import_pandapower() -> None:

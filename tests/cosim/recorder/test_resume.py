@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cosim.errors import RecordError
+from cosim.errors import FolderError, RecordError
 from cosim.points import PointDatabase
 from cosim.recorder import Recorder, RecordOptions, RunResult, compare
 from cosim.recorder.folder import open_new
@@ -280,3 +280,80 @@ def test_a_release_and_a_refused_point_are_recorded_by_name(tmp_path: Path) -> N
     assert frame["kind"].tolist() == ["set", "set", "release"]
     assert frame["value"].isna().tolist() == [True, False, True]
     assert frame["expires_us"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["commits.jsonl", "messages"])
+def test_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    """A resume removes and truncates: where a link stands in for what a run writes, nothing behind it is touched."""
+    folder, outside = tmp_path / "r", tmp_path / "outside"
+    record(folder, instants=10, close="")
+    (folder / name).rename(outside)
+    if outside.is_dir():
+        (outside / "precious.txt").write_text("x")
+    (folder / name).symlink_to(outside)
+    before = [path.read_bytes() for path in (sorted(outside.iterdir()) if outside.is_dir() else [outside])]
+    with pytest.raises(RecordError, match=f"{name}: is a link"):
+        Recorder.resume(folder, database(), ABOUT, RecordOptions(messages=True))
+    assert [p.read_bytes() for p in (sorted(outside.iterdir()) if outside.is_dir() else [outside])] == before
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("t_us", None, "'t_us' is None; expected int"), ("points", "x", "'points' is 'x'; expected list"),
+    ("sampled", ["<img>"], "'sampled' has '<img>'"), ("digest", None, "'digest' is None")])
+def test_a_damaged_manifest_is_named(tmp_path: Path, key: str, value: object, words: str) -> None:
+    """A key that readers rely on and that is of another type is an error that names it."""
+    record(tmp_path / "r", instants=10, close="")
+    path = tmp_path / "r" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(RecordError, match=words):
+        RunResult.load(tmp_path / "r")
+
+
+def test_what_a_resume_needs_is_there_before_the_manifest(tmp_path: Path) -> None:
+    """A run killed at its very start either has no manifest, and may begin again, or has all that a resume reads."""
+    seen: list[list[str]] = []
+
+    def keep(folder: Path) -> None:
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        if len(seen) == 1:
+            raise RecordError("no room")
+
+    options = RecordOptions(messages=True, keep_inputs=keep)
+    about = replace(ABOUT, scenario_text="name: x")
+    with pytest.raises(RecordError, match="no room"):
+        Recorder(tmp_path / "r", database(), about, options)
+    assert not (tmp_path / "r" / "manifest.json").exists()
+    Recorder(tmp_path / "r", database(), about, options)
+    assert seen == [["commits.jsonl", "scenario.yaml"]] * 2
+    assert (tmp_path / "r" / "manifest.json").exists()
+
+
+def test_a_damaged_part_stops_a_resume(tmp_path: Path) -> None:
+    """A part that is no Parquet file, or lacks rows, is named: a run that goes on is not made of damaged parts."""
+    record(tmp_path / "r", instants=30, close="")
+    part = tmp_path / "r" / "samples" / "part-00001.parquet"
+    good = part.read_bytes()
+    part.write_bytes(b"junk")
+    with pytest.raises(RecordError, match=r"samples/part-00001\.parquet: this part of the result is damaged"):
+        record(tmp_path / "r", resume=True)
+    frame = pd.read_parquet(part.with_name("part-00000.parquet"))
+    frame.iloc[:1].to_parquet(part)
+    with pytest.raises(RecordError, match=r"its parts hold \d+ rows, commits.jsonl names \d+; cannot go on"):
+        record(tmp_path / "r", resume=True)
+    part.write_bytes(good)
+    record(tmp_path / "r", resume=True)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_disk_full_from_the_start_leaves_nothing(tmp_path: Path, is_there: bool) -> None:
+    """Where not even the manifest can be written there is no result: the folder is as it was before."""
+    folder = tmp_path / "r"
+    if is_there:
+        folder.mkdir()
+
+    def full(_: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(FolderError, match="r: cannot be written: No space left on device"):
+        Recorder(folder, database(), ABOUT, RecordOptions(opener=full))  # type: ignore[arg-type]  # it never returns
+    assert list(tmp_path.rglob("*")) == ([folder] if is_there else [])

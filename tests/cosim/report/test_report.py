@@ -152,6 +152,16 @@ def test_report_goes_into_the_result_folder_or_where_asked(tmp_path: Path) -> No
         write_report(tmp_path / "run", tmp_path / "no" / "such.html")
 
 
+def test_a_link_in_a_foreign_folder_is_replaced_not_followed(tmp_path: Path) -> None:
+    """A result from elsewhere cannot make the report overwrite a file outside of it."""
+    recorded(Story({"bus.1.v_pu": [1.0, 1.0]}), tmp_path / "run")
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "run" / "report.html").symlink_to(tmp_path / "mine.txt")
+    write_report(tmp_path / "run")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert (tmp_path / "run" / "report.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def test_without_plotly_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message tells what to install."""
     monkeypatch.setitem(sys.modules, "plotly.offline", None)

@@ -41,6 +41,13 @@ def test_a_file_comes_before_a_shipped_name(shipped: Path, tmp_path: Path, monke
     assert find_scenario("tour") == Path("tour")
 
 
+def test_a_folder_does_not_hide_a_shipped_name(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``gridloop run tour --out tour`` can be followed by another ``gridloop run tour``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tour").mkdir()
+    assert find_scenario("tour") == shipped / "tour.yaml"
+
+
 def test_unknown_name_suggests(shipped: Path) -> None:
     """An unknown name lists what exists and what was probably meant."""
     assert message(find_scenario, "tuor") == (

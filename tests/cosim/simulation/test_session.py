@@ -13,6 +13,7 @@ import pytest
 
 from cosim.errors import RecordError
 from cosim.recorder import RunResult
+from cosim.replay import replay
 from cosim.scenario.loader import load_scenario
 from cosim.simulation.session import RunOptions, resume_run, run_scenario
 from tests.cosim.simulation.worlds import WAN, agent, loaded, over, scripted
@@ -193,3 +194,23 @@ channels:
     assert sorted(p.name for p in (tmp_path / "out" / "inputs").iterdir()) == ["data", "trace.csv"]
     assert first.status == "done"
     shutil.rmtree(folder)
+
+
+def test_plugins_beside_the_scenario_are_kept_without_what_lies_below(tmp_path: Path) -> None:
+    """With ``plugins: [.]`` the Python files are kept, and neither data nor results below are (this one least)."""
+    plugin = """
+from typing import Literal
+from cosim.devices.single import SingleConfig, SingleDevice
+class HeatConfig(SingleConfig):
+    kind: Literal["heat"] = "heat"
+class Heat(SingleDevice):
+    kind = "heat"
+    Config = HeatConfig
+"""
+    (tmp_path / "heat.py").write_text(plugin)
+    (tmp_path / "s.yaml").write_text(loaded().text + "plugins: [.]\n")
+    out = tmp_path / "results" / "out"
+    summary = run_scenario(load_scenario(tmp_path / "s.yaml", allow_plugins=True), out, RunOptions(until_s=2))
+    assert summary.status == "done"
+    assert [p.name for p in (out / "inputs").iterdir()] == ["heat.py"]
+    assert replay(out, allow_plugins=True).same
