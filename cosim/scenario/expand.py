@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 from cosim.errors import Problem, ScenarioError
 from cosim.scenario.problems import near
-from cosim.scenario.schema import NAME_PATTERN, Agent
+from cosim.scenario.model import NAME_PATTERN
+from cosim.scenario.schema import Agent
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from cosim.errors import Problem
-from cosim.scenario.schema import NAME_PATTERN
+from cosim.scenario.model import NAME_PATTERN
 from cosim.scenario.yaml_tree import Path, Places
 
 M = TypeVar("M", bound=BaseModel)

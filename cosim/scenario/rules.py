@@ -17,7 +17,7 @@ from typing import Any
 
 from cosim.errors import Problem
 from cosim.scenario.problems import near
-from cosim.scenario.schema import NAME_PATTERN
+from cosim.scenario.model import NAME_PATTERN
 
 #: Most findings taken from one rule.
 MAX_FINDINGS = 1_000

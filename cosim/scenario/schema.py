@@ -10,34 +10,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from cosim.errors import KernelError
-from cosim.kernel import whole_us
+from cosim.scenario.model import Model, Name, Period, Seconds
+from cosim.scenario.shield import Shield, ShieldMode, shield_of
 
-#: Names appear in point names, file names and SQL: letters, digits, underscore and hyphen.
-NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_\-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 #: Most rules of a channel, and most hops of a route.
 MAX_RULES = 100
-
-
-def _whole(seconds: float) -> float:
-    try:
-        whole_us(seconds)
-    except KernelError as error:
-        raise ValueError(str(error)) from None
-    return seconds
-
-
-Seconds = Annotated[float, Field(ge=0), AfterValidator(_whole)]
-Period = Annotated[float, Field(gt=0), AfterValidator(_whole)]
-
-
-class Model(BaseModel):
-    """Base of every part of a scenario: unknown keys, NaN and infinity are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Trigger(Enum):
@@ -243,6 +222,9 @@ class Scenario(Model):
     step_s: Period = Field(1.0, description="The scan period: commands take effect and values are published.")
     grid: Grid = Field(description="The network, and how it is solved.")
     limits: Limits = Field(default_factory=Limits, description="What counts as a violation in the KPIs.")
+    shield: Annotated[Shield, BeforeValidator(shield_of)] = Field(
+        default_factory=lambda: Shield(mode=ShieldMode.OFF), description=(
+            "`enforce`, `observe` or `off`, or a mapping: the limits that no command may break."))
     commands: Commands = Field(default_factory=Commands, description="At which instants accepted commands count.")
     devices: tuple[dict[str, Any], ...] = Field((), description="Devices: mappings with `name` and `kind`.")
     channels: tuple[Channel, ...] = Field((), description="Simulated links and routes, by name.")

@@ -23,6 +23,63 @@ class ShieldReason(IntEnum):
     RAMP = 2
     ENERGY = 3
     MIN_TIME = 4
+    VOLTAGE = 5
+    LOADING = 6
+    EXCHANGE = 7
+    RESERVE = 8
+    CONTINGENCY = 9
+    """A limit in the state after the loss of a branch."""
+    SWITCHING = 10
+    """An interlock, too many operations, a loop or an island."""
+    ENERGY_RESERVE = 11
+    """The barrier on stored energy: the device could follow, and the way out later would be gone."""
+    DIVERGENCE = 12
+    """The power flow has no solution at the request."""
+    STALE = 13
+    """What the shield knows of the device is too old."""
+    EMERGENCY_STOP = 14
+    RECOVERY = 15
+    """An emergency action that is not taken back yet."""
+
+
+class Rung(IntEnum):
+    """Rung of the fallback chain that the applied setpoints stand on."""
+
+    REQUEST = 0
+    """As asked, but for what the devices cannot follow."""
+    PROJECTION = 1
+    """The nearest safe setpoints."""
+    LAST_SAFE = 2
+    """The last setpoints that were verified, or a point on the way to them."""
+    BACKUP = 3
+    EMERGENCY = 4
+    """Load shed, units tripped, or the emergency stop."""
+    LEAST_HARM = 5
+    """Nothing tried keeps every hard limit: the least violation, flagged infeasible."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A limit that the request would have broken: `found` there, `after` with what is applied, both in `unit`.
+
+    `limit` is the point that is limited (``bus.18.v_pu``, ``line.4.loading``); after the loss of a branch it says so
+    (``bus.18.v_pu without line.3``).
+    """
+
+    limit: str
+    reason: ShieldReason
+    bound: float
+    found: float
+    after: float
+    unit: str
+    hard: bool
+    overridden: bool = False
+    """Whether who asked may break it: it was left as it is."""
+
+    @property
+    def excess(self) -> float:
+        """By how much the request would have broken it; NaN where the power flow has no solution."""
+        return abs(self.found - self.bound)
 
 
 class Trial(Protocol):
@@ -40,7 +97,11 @@ class ShieldDecision:
 
     `trial` is the power flow that verified `applied`; the simulation commits it, so a safe request costs one solve.
     `applied` is `requested`, the very object, where nothing was moved.  `distance_kva` is the Euclidean distance
-    between asked and applied over active and reactive setpoints.
+    between what was asked and what is applied, over the devices' active and reactive powers.
+
+    `breaches`: limits that the request would have broken, the worst first.  `infeasible`: a hard limit is broken by
+    `applied` too, because nothing that was tried keeps them all.  A shield that only observes applies what is asked
+    within the devices' own limits, and says in `advised` what it would have applied.
     """
 
     requested: Vector
@@ -48,11 +109,15 @@ class ShieldDecision:
     reason: Reasons
     distance_kva: float
     trial: Trial
+    rung: Rung = Rung.REQUEST
+    breaches: tuple[Breach, ...] = ()
+    infeasible: bool = False
+    advised: Vector | None = None
 
     @property
     def active(self) -> bool:
-        """Whether anything was moved."""
-        return self.applied is not self.requested
+        """Whether anything was moved, or would have been."""
+        return self.applied is not self.requested or self.advised is not None
 
 
 #: Tries setpoints (n_output,) on a copy of the grid.
