@@ -33,6 +33,7 @@ class Arbiter:
     def __init__(self, n_authority: int, n_output: int) -> None:
         self._values = [[np.nan] * n_output for _ in range(n_authority)]
         self._expires_us = [[0] * n_output for _ in range(n_authority)]
+        self._sources = [[""] * n_output for _ in range(n_authority)]
         self.winner = [NOBODY] * n_output
         """Authority in force per slot, as of the last `settle`; -1: nobody."""
         self._touched: dict[int, int] = {}
@@ -41,10 +42,11 @@ class Arbiter:
         """No command in force ends before this."""
         self.in_force = InForce(np.full(n_output, np.nan), np.full(n_output, NOBODY, np.int8))
 
-    def put(self, slot: int, authority: int, value: float, expires_us: int) -> None:
-        """Take a command into its slot, in the place of the one of equal authority."""
+    def put(self, slot: int, authority: int, value: float, expires_us: int, source: str = "") -> None:
+        """Take a command of `source` into its slot, in the place of the one of equal authority."""
         self._values[authority][slot] = value
         self._expires_us[authority][slot] = expires_us
+        self._sources[authority][slot] = source
         self._touched[slot] = authority if self._touched.get(slot, authority) == authority else NOBODY
         if expires_us < self.next_expiry_us:
             self.next_expiry_us = expires_us
@@ -74,6 +76,11 @@ class Arbiter:
         self._touched.clear()
         self.in_force = InForce(values, authorities)
         return self.in_force
+
+    def source(self, slot: int) -> str:
+        """Who put the command that is in force as of the last `settle`; "" where nobody did."""
+        winner = self.winner[slot]
+        return self._sources[winner][slot] if winner >= 0 else ""
 
     def _highest(self, slot: int, t_us: int) -> int:
         for authority in range(len(self._values) - 1, NOBODY, -1):

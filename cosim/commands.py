@@ -237,10 +237,10 @@ class CommandInbox:
         The same object comes back while nothing changed, so a caller may compare by identity.
         """
         outputs, put = self._outputs, self._arbiter.put
-        for _, kind, _, authority, ids, values, expires_us, _, _ in self._queue:
+        for _, kind, source, authority, ids, values, expires_us, _, _ in self._queue:
             if kind is _SET:
                 for i, point_id in enumerate(ids):
-                    put(outputs[point_id][0], authority, values[i], expires_us)
+                    put(outputs[point_id][0], authority, values[i], expires_us, source)
             else:
                 for point_id in ids:
                     self._arbiter.release(outputs[point_id].slot, authority)
@@ -251,6 +251,10 @@ class CommandInbox:
     def in_force(self) -> InForce:
         """What the last drain found in force."""
         return self._arbiter.in_force
+
+    def source_in_force(self, slot: int) -> str:
+        """Who sent the command that the last drain found in force on output `slot`; "" where nothing is."""
+        return self._arbiter.source(slot)
 
     @property
     def next_expiry_us(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cosim.errors import GridloopError, ReplayError
 from cosim.points import Ids, PointDatabase
-from cosim.recorder import Divergence, Recorder, RecordOptions, RunAbout, RunResult, compare
+from cosim.recorder import FORMAT, Divergence, Recorder, RecordOptions, RunAbout, RunResult, compare
 from cosim.scenario.loader import LoadedScenario
 from cosim.simulation.build import BuildOptions, RecorderFactory, build
 from cosim.simulation.inputs import reopened
@@ -43,6 +43,10 @@ def replay(folder: Path, on_progress: Progress | None = None, *, allow_plugins: 
     if result.status == "running" or not result.digest:
         raise ReplayError(f"{folder}: the run has no digest (status {result.status}); finish it with "
                           f"`gridloop run --resume {folder}`, then replay")
+    if result.manifest["format"] != FORMAT:
+        raise ReplayError(f"{folder}: recorded in format {result.manifest['format']} by an earlier version, whose "
+                          f"digest this one (format {FORMAT}) does not make; its rows can be read, and its "
+                          f"scenario.yaml run again")
     loaded, _ = reopened(folder, allow_plugins=allow_plugins)
     t_us = int(result.manifest["t_us"])
     with tempfile.TemporaryDirectory(prefix="gridloop-replay-") as scratch:

@@ -131,6 +131,46 @@ class Totals:
     loading: FloatArray | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Directions:
+    """Independent ways in which a dispatch may move, each array (n_direction,).
+
+    A direction moves injection `injection` by `p_kw` and `q_kvar` per unit of its own variable, or the set points of
+    network generator `gen` by `gen_p_kw` and `gen_v_pu`; an index of -1 stands for none.
+    """
+
+    injection: NDArray[np.int64]
+    p_kw: FloatArray
+    q_kvar: FloatArray
+    gen: NDArray[np.int64]
+    gen_p_kw: FloatArray
+    gen_v_pu: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Response:
+    """How injections answer to the voltage at their bus: `p_kw_per_pu`, `q_kvar_per_pu` (n_injection,)."""
+
+    p_kw_per_pu: FloatArray
+    q_kvar_per_pu: FloatArray
+
+
+class Sensitivity(Protocol):
+    """First-order change of a solved state along directions; every answer is (k, n_direction)."""
+
+    def v_pu(self, buses: NDArray[np.int64]) -> FloatArray:
+        """Change of voltage magnitudes at `buses` (k,); 0 where de-energised."""
+
+    def loading(self, branches: NDArray[np.int64]) -> FloatArray:
+        """Change of the loadings of `branches` (k,), at the end that is loaded more."""
+
+    def branch_power(self, branches: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+        """Change of active (kW) and reactive power (kvar) into `branches` (k,) at their from end."""
+
+    def slack(self) -> tuple[FloatArray, FloatArray]:
+        """Change of the slack elements' total active and reactive power, each (n_direction,)."""
+
+
 class Solution(Protocol):
     """What a solver keeps of a solved state, to work out the rest when somebody asks."""
 
@@ -143,6 +183,13 @@ class Solution(Protocol):
 
     def totals(self, states: Sequence[GridState]) -> Totals:
         """Figures of states of one family."""
+
+    def loading(self, state: GridState) -> FloatArray:
+        """Loading of each branch alone (n_branch,)."""
+
+    def sensitivity(self, state: GridState, directions: Directions, response: Response | None) -> Sensitivity | None:
+        """What changes along `directions`, injections answering to voltage as `response`; None where the solver
+        cannot say (pandapower's), or the state is too near to collapse for a linearisation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +225,14 @@ class GridState:
         if not self._worked_out:
             self._worked_out.append(self.solution.flows(self))
         return self._worked_out[0]
+
+    def loading_only(self) -> FloatArray:
+        """`loading` (n_branch,) without the other flows, for whoever looks at nothing else."""
+        return self._worked_out[0].loading if self._worked_out else self.solution.loading(self)
+
+    def sensitivity(self, directions: Directions, response: Response | None = None) -> Sensitivity | None:
+        """What changes along `directions` in first order: see `Solution.sensitivity`."""
+        return self.solution.sensitivity(self, directions, response) if self.converged else None
 
     @property
     def angle_deg(self) -> FloatArray:
@@ -241,6 +296,15 @@ class KnownFlows:
         loading = np.array([state.loading for state in states])
         return Totals(np.array([state.losses_kw for state in states]),
                       np.array([state.slack_p_kw for state in states]), None if np.isnan(loading).all() else loading)
+
+    def loading(self, state: GridState) -> FloatArray:  # noqa: ARG002  # the Solution interface
+        """It is known."""
+        return self.known.loading
+
+    def sensitivity(self, state: GridState, directions: Directions,  # noqa: ARG002  # the Solution interface
+                    response: Response | None) -> Sensitivity | None:  # noqa: ARG002  # the Solution interface
+        """Nothing is known of how it came about."""
+        return None
 
 
 def totals(states: Sequence[GridState]) -> list[tuple[slice, Totals]]:

@@ -112,10 +112,12 @@ ENGINE = "cosim/simulation/engine.py"
 DOORS: dict[str, set[str]] = {
     "Shield.filter": {f"{ENGINE}:Simulation._filtered"},
     "Grid.commit": {f"{ENGINE}:Simulation._settle"},
-    "DeviceGroup.apply": {"cosim/simulation/fleet.py:Fleet.apply", f"{ENGINE}:Simulation._attempt"},
+    "DeviceGroup.apply": {"cosim/simulation/fleet.py:Fleet.apply", f"{ENGINE}:Simulation._attempt",
+                          f"{ENGINE}:Simulation._respond"},
     "DeviceGroup.settle": {"cosim/simulation/fleet.py:Fleet.settle", f"{ENGINE}:Simulation._settle"},
     "_filtered": {f"{ENGINE}:Simulation._start", f"{ENGINE}:Simulation._solve"},
     "_attempt": {f"{ENGINE}:Simulation._filtered"},
+    "_respond": {f"{ENGINE}:Simulation._filtered"},
     "_settle": {f"{ENGINE}:Simulation._start", f"{ENGINE}:Simulation._solve"},
     "_solve": {f"{ENGINE}:Simulation.request_solve"},
     "_start": {f"{ENGINE}:Simulation.__init__"},
@@ -141,7 +143,7 @@ def door(path: str, node: ast.AST, arguments: dict[int, int]) -> str | None:
             return "DeviceGroup.apply"
         case "settle" if n_argument != 1 and not path.startswith(DEVICES):  # the arbiter's takes one
             return "DeviceGroup.settle"
-        case "_filtered" | "_attempt" | "_settle" | "_solve" | "_start" if path == ENGINE or "sim" in receiver:
+        case "_filtered" | "_attempt" | "_respond" | "_settle" | "_solve" | "_start" if path == ENGINE or "sim" in receiver:
             return node.attr
     return None
 

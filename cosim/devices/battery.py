@@ -32,7 +32,7 @@ from cosim.devices.base import (
     setpoint,
     within,
 )
-from cosim.plugins import DeviceConfig, Envelope, Injection, Limit, Measurement, Role, Site
+from cosim.plugins import DeviceConfig, Envelope, Injection, Limit, Measurement, Role, Site, StoredEnergy
 from cosim.points import PointKind, Vector
 
 ENERGY = np.uint8(Limit.ENERGY.value)
@@ -119,6 +119,10 @@ class Battery(Group):
             p = np.where(self._q_first, within(p, room(self._s_kva, q)), p)
         q = np.where(self._q_first, q, within(q, room(self._s_kva, p)))
         return Injection(energised(p, v_pu), energised(q, v_pu))
+
+    def energy(self) -> StoredEnergy:
+        """What each store holds."""
+        return StoredEnergy(self.e_kwh, self._e_rated, self._eta_c, self._eta_d)
 
     def measure(self, out: Vector) -> None:
         """p, q, state of charge, and the energy counters."""

@@ -131,6 +131,10 @@ class Capacitor(Group):
         can_raise = (self.steps_in < self._most) & ~self._locked(t_us)
         self._timer.observe(error, (can_raise, self.steps_in > 0), t_us)
 
+    def standing(self) -> Vector:
+        """The steps switched in."""
+        return self.steps_in[None, :]
+
     def measure(self, out: Vector) -> None:
         """q, steps, operations."""
         out[0], out[1], out[2] = self.q_kvar, self.steps_in, self.operations

@@ -96,7 +96,7 @@ class Load(Group):
         self.p_demand_kw: Vector = np.zeros(self.n)
         self.q_demand_kvar: Vector = np.zeros(self.n)
         self.e_kwh: Vector = np.zeros(self.n)
-        self._declare(setpoint("scale", "", Role.OTHER, (np.zeros(self.n), np.full(self.n, SCALE_MAX)),
+        self._declare(setpoint("scale", "", Role.SCALE, (np.zeros(self.n), np.full(self.n, SCALE_MAX)),
                                "Multiplies the consumption (1 without a command)"))
 
     def envelope(self) -> Envelope:

@@ -114,6 +114,11 @@ class TapChanger(Group):
         rises = self._per_way > 0
         self._timer.observe(error, (np.where(rises, up, down), np.where(rises, down, up)), t_us)
 
+    def standing(self) -> Vector:
+        """The positions; nothing of the other setpoints."""
+        nothing = np.full(self.n, np.nan)
+        return np.array([self.tap, nothing, nothing])
+
     def measure(self, out: Vector) -> None:
         """Position, voltage, operations."""
         out[0], out[1], out[2] = self.tap, self.v_pu, self.operations

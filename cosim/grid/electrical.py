@@ -206,3 +206,21 @@ def bus_admittance(network: Network, model: Electrical) -> csr_matrix:
     rows = np.concatenate([start, start, end, end, every])
     columns = np.concatenate([start, end, start, end, every])
     return coo_matrix((np.concatenate([*model.y, model.bus_shunt]), (rows, columns)), shape=(size, size)).tocsr()
+
+
+def loops(network: Network, topology: Topology) -> int:
+    """Independent loops of branches that are closed at both ends (0: a radial network).
+
+    Parallel branches form a loop; references are taken for one point, so that two of them in one island form one.
+    """
+    group = fused_buses(network, topology)
+    at_from, at_to = connected_ends(network, topology)
+    count = at_from.size
+    joined = np.flatnonzero(at_from & at_to)
+    start, end = group[network.branches.from_bus[:count][joined]], group[network.branches.to_bus[:count][joined]]
+    reference = np.unique(group[network.ext_grids.bus])
+    size = int(group.max(initial=-1)) + 1
+    extra = (reference[:-1], reference[1:]) if reference.size > 1 else (reference[:0], reference[:0])
+    start, end = np.concatenate([start, extra[0]]), np.concatenate([end, extra[1]])
+    islands = int(_components(size, start, end).max(initial=-1)) + 1
+    return int(start.size - size + islands)

@@ -14,10 +14,11 @@ from typing import Protocol
 
 import numpy as np
 
+from cosim.grid.branch_ends import branch_ends
 from cosim.grid.electrical import references
 from cosim.grid.network import IntArray, Network
 from cosim.grid.plan import Plan, make_plan, summed
-from cosim.grid.plan_flows import Feed, PlanSolution, branch_ends, bus_injections
+from cosim.grid.plan_flows import Feed, PlanSolution, bus_injections
 from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
 LOW_VOLTAGE_PU = 0.8

@@ -6,12 +6,13 @@ topology only moves numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from cosim.grid.electrical import Electrical, bus_admittance, electrical, references
+from cosim.grid.jacobian import JacobianPattern
 from cosim.grid.network import IntArray, Network
 from cosim.grid.newton import NewtonSolver
 from cosim.state import BoolArray, ComplexArray, FloatArray, Topology
@@ -65,6 +66,14 @@ class Plan:
     y_ft: ComplexArray
     y_tf: ComplexArray
     y_tt: ComplexArray
+    _pattern: list[JacobianPattern] = field(default_factory=list, repr=False)
+
+    @property
+    def pattern(self) -> JacobianPattern:
+        """Where the Jacobian of this topology has its elements; made when first asked for."""
+        if not self._pattern:
+            self._pattern.append(JacobianPattern(self.admittance, self.model))
+        return self._pattern[0]
 
 
 def make_plan(network: Network, topology: Topology, gen_v_pu: FloatArray, pq_gen: BoolArray) -> Plan | None:

@@ -11,32 +11,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.grid.network import IntArray, Network
+from cosim.grid.branch_ends import BranchEnds
+from cosim.grid.network import IntArray
 from cosim.grid.plan import Plan, summed
-from cosim.state import ComplexArray, Dispatch, FloatArray, Flows, GridState, Totals
+from cosim.grid.sensitivity import Point, sensitivity
+from cosim.state import (
+    ComplexArray,
+    Directions,
+    Dispatch,
+    FloatArray,
+    Flows,
+    GridState,
+    Response,
+    Sensitivity,
+    Totals,
+)
 
 DEGREES = 180.0 / np.pi
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BranchEnds:
-    """Ends and ratings of the branches, each (n_branch,); `rated` is whether any has a rating."""
-
-    from_bus: IntArray
-    to_bus: IntArray
-    per_rating_from: FloatArray
-    per_rating_to: FloatArray
-    rated: bool
-    rating_is_current: bool
-
-
-def branch_ends(network: Network) -> BranchEnds:
-    """Of a network, without three-winding transformers (only pandapower carries those)."""
-    branches = network.branches
-    count = len(branches.line_names) + len(branches.trafo_names)
-    per_from, per_to = 1.0 / branches.rating_from_kva[:count], 1.0 / branches.rating_to_kva[:count]
-    return BranchEnds(branches.from_bus[:count], branches.to_bus[:count], per_from, per_to,
-                      bool(np.isfinite(per_from).any()), network.rating_is_current)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +92,16 @@ class PlanSolution:
         slack = ((drawn - self.feed.base_p_kw) @ at_slack - injected
                  - gen_p @ np.isin(supply.gen_site, supply.slack_site))
         return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
+
+    def loading(self, state: GridState) -> FloatArray:
+        """Of one state."""
+        if not self.ends.rated:
+            return np.full(self.ends.from_bus.size, np.nan)
+        return _loading(self.ends, self.plan, _voltage(state))
+
+    def sensitivity(self, state: GridState, directions: Directions, response: Response | None) -> Sensitivity | None:
+        """By the Jacobian at the solved voltages."""
+        return sensitivity(Point(self.plan, self.ends, self.feed.injection_bus, _voltage(state)), directions, response)
 
     def _generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
         """What generators and references deliver: gen p and q (n_gen,), slack p and q."""

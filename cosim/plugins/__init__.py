@@ -21,9 +21,12 @@ from cosim.plugins.devices import (
     Limit,
     Measurement,
     Placement,
+    PositionedGroup,
     Role,
     Setpoint,
     Site,
+    StorageGroup,
+    StoredEnergy,
 )
 from cosim.plugins.policies import ListeningPolicy, Message, Policy, PolicyKind, RuleKind, Situation
 from cosim.plugins.registry import Registry
@@ -43,10 +46,13 @@ __all__ = [
     "PluginConfig",
     "Policy",
     "PolicyKind",
+    "PositionedGroup",
     "Registry",
     "Role",
     "RuleKind",
     "Setpoint",
     "Site",
+    "StorageGroup",
+    "StoredEnergy",
     "Situation",
 ]

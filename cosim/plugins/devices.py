@@ -24,6 +24,8 @@ class Role(Enum):
     """An upper limit on active power, not a target."""
     POSITION = "position"
     """Discrete: a switch, a tap, a number of steps."""
+    SCALE = "scale"
+    """Multiplies what the device would inject by itself (1: no change); its envelope is at the setpoint's `high`."""
     OTHER = "other"
 
 
@@ -159,6 +161,37 @@ class DeviceGroup(Protocol):
 
     def next_us(self) -> int | None:
         """When a group needs a SOLVE of its own (a tap delay ending, a timer), or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEnergy:
+    """What a group of stores holds: each (n,); efficiencies are those of one way."""
+
+    e_kwh: Vector
+    rated_kwh: Vector
+    charge_efficiency: Vector
+    discharge_efficiency: Vector
+
+
+@runtime_checkable
+class StorageGroup(Protocol):
+    """A device group that stores energy: the shield keeps its reserves."""
+
+    names: tuple[str, ...]
+
+    def energy(self) -> StoredEnergy:
+        """What each device holds now."""
+
+
+@runtime_checkable
+class PositionedGroup(Protocol):
+    """A device group that steps (taps, capacitor steps) and says where it stands: the shield may step it in need."""
+
+    names: tuple[str, ...]
+    setpoints: tuple[Setpoint, ...]
+
+    def standing(self) -> Vector:
+        """Where each setpoint stands (n_setpoint, n), NaN where that means nothing."""
 
 
 class Site(Protocol):

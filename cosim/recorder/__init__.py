@@ -4,7 +4,7 @@ from cosim.recorder.compare import Divergence, compare
 from cosim.recorder.options import Keep, RecordOptions, RunAbout
 from cosim.recorder.recorder import Recorder
 from cosim.recorder.result import RunResult
-from cosim.recorder.tables import DecisionRow, MessageRow
+from cosim.recorder.tables import FORMAT, DecisionRow, MessageRow
 
-__all__ = ["DecisionRow", "Divergence", "Keep", "MessageRow", "RecordOptions", "Recorder", "RunAbout", "RunResult",
-           "compare"]
+__all__ = ["FORMAT", "DecisionRow", "Divergence", "Keep", "MessageRow", "RecordOptions", "Recorder", "RunAbout",
+           "RunResult", "compare"]

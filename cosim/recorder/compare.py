@@ -21,7 +21,8 @@ _POINTS_AT_LEAST = 64
 #: Columns of each table besides t_us and seq, and the one that names what the row is about.  Causes come first.
 _ROWS = {
     "commands": (("kind", "source", "authority", "point", "value", "expires_us", "status", "external"), "point"),
-    "decisions": (("point", "requested", "applied", "reason", "distance_kva"), "point"),
+    "decisions": (("point", "requested", "applied", "reason", "distance_kva", "source", "limit", "bound", "found",
+                   "after", "rung", "enforced"), "point"),
     "events": (("kind", "subject", "detail", "value"), "subject"),
 }
 

@@ -84,7 +84,7 @@ class TableHash:
 
 def run_digest(tables: Mapping[str, tuple[int, str]]) -> str:
     """The digest of a run from rows and SHA-256 (hex) of each table of `DIGESTED`."""
-    sha = hashlib.sha256(b"gridloop run 1\n")
+    sha = hashlib.sha256(b"gridloop run 2\n")
     for name in DIGESTED:
         rows, table = tables[name]
         sha.update(f"{name} {rows} {table}\n".encode())

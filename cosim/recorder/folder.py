@@ -30,10 +30,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosim.errors import FolderError, RecordError
-from cosim.recorder.tables import TABLES
+from cosim.recorder.tables import READ, TABLES
 
 #: Less free space than this is refused before the run.
 MIN_FREE_BYTES = 32 * 1024 * 1024
+
+#: The result, inside a result, of the same run with the shield off.
+COUNTERFACTUAL = "counterfactual"
 
 #: Opens a file for writing; tests put a full disk in its place.
 Opener = Callable[[Path], IO[bytes]]
@@ -80,8 +83,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise RecordError(f"{path}: cannot be read as a manifest: {error}") from error
     if not isinstance(manifest, dict) or not {"status", "points", "format"} <= manifest.keys():
         raise RecordError(f"{path}: not a manifest of a run: 'format', 'status' or 'points' is missing")
-    if manifest["format"] != 1:
-        raise RecordError(f"{path}: format {manifest['format']!r}; this version reads format 1")
+    if manifest["format"] not in READ:
+        raise RecordError(f"{path}: format {manifest['format']!r:.60}; this version reads format "
+                          f"{' and '.join(map(str, READ))}")
     for key, kind in _MANIFEST_KEYS.items():
         if not isinstance(manifest.get(key), kind):
             raise RecordError(f"{path}: damaged: '{key}' is {manifest.get(key)!r:.60}; expected {kind.__name__}")

@@ -30,6 +30,7 @@ from cosim.recorder.folder import Commit, ResultFolder, read_manifest
 from cosim.recorder.options import Keep, RecordOptions, RunAbout
 from cosim.recorder.result import FolderSource, MemorySource, RunResult
 from cosim.recorder.tables import (
+    FORMAT,
     SCHEMAS,
     TABLES,
     DecisionRow,
@@ -334,7 +335,7 @@ class Recorder:
         about, last = self._about, self._folder.last if self._folder is not None else None
         rows = dict(last.rows) if last is not None and self.catching_up else dict(self._rows)
         return {
-            "format": 1, "name": about.name, "status": status, "error": error,
+            "format": FORMAT, "name": about.name, "status": status, "error": error,
             "digest": "" if status == "running" else self.digest(),
             "seed": about.seed, "duration_us": about.duration_us,
             "t_us": max(self._flushed_us, last.t_us if last is not None else -1), "rows": rows,
@@ -350,6 +351,9 @@ class Recorder:
 
     def _check_same(self, folder: Path, manifest: Mapping[str, Any]) -> None:
         now = self._manifest("running", "")
+        if manifest["format"] != FORMAT:
+            raise RecordError(f"{folder}: recorded in format {manifest['format']} by an earlier version; its rows are "
+                              f"read, going on with it needs format {FORMAT}: run its scenario.yaml again")
         for key in ("seed", "sampled", "points", "record"):
             if manifest.get(key) != now[key]:
                 raise RecordError(f"{folder}: cannot go on with this run: its {key} is "

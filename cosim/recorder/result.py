@@ -13,8 +13,8 @@ from cosim.commands import NEVER_US, Authority, Command, CommandKind, CommandSta
 from cosim.errors import RecordError
 from cosim.kernel import T_MAX_US
 from cosim.points import match
-from cosim.recorder.folder import Commit, being_written, part_path, read_commits, read_manifest
-from cosim.recorder.tables import SCHEMAS, samples_schema
+from cosim.recorder.folder import COUNTERFACTUAL, Commit, being_written, part_path, read_commits, read_manifest
+from cosim.recorder.tables import ADDED, FORMAT, SCHEMAS, samples_schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,16 +58,27 @@ class FolderSource:
             schema = pa.schema([schema.field(name) for name in columns])
         filters = None if span_us == _ALL_TIME else [("t_us", ">=", span_us[0]), ("t_us", "<=", span_us[1])]
         found = [schema.empty_table()]
+        earlier = self._manifest["format"] != FORMAT
+        stored = [name for name in schema.names if not (earlier and (table, name) in ADDED)]
         for number in range(self._last.parts.get(table, 0)):
             path = part_path(self.folder, table, number)
             try:
-                part = pq.ParquetFile(path).read(schema.names) if filters is None else pq.read_table(
-                    path, columns=schema.names, filters=filters, partitioning=None)
-                found.append(part.select(schema.names).cast(schema))
+                part = pq.ParquetFile(path).read(stored) if filters is None else pq.read_table(
+                    path, columns=stored, filters=filters, partitioning=None)
+                found.append(_completed(part.select(stored), table, schema).cast(schema))
             except (OSError, pa.ArrowException, KeyError) as error:
                 raise RecordError(f"{path}: this part of the result is missing or damaged: "
                                   f"{str(error).splitlines()[0]}") from error
         return pa.concat_tables(found)
+
+
+def _completed(part: pa.Table, table: str, schema: pa.Schema) -> pa.Table:
+    """A part of an earlier format with the columns that came later; any other as it is."""
+    if part.schema.names == schema.names:
+        return part
+    columns = [part[name] if name in part.schema.names else pa.repeat(ADDED[table, name], len(part))
+               for name in schema.names]
+    return pa.table(columns, schema.names)
 
 
 class MemorySource:
@@ -117,6 +128,14 @@ class RunResult:
         """The digest; "" while running or killed."""
         return str(self.manifest["digest"])
 
+    def counterfactual(self) -> RunResult | None:
+        """The same run with the shield off, where one was made (`gridloop run --counterfactual`).
+
+        RecordError when there is one that cannot be read.
+        """
+        folder = self.source.folder / COUNTERFACTUAL if isinstance(self.source, FolderSource) else None
+        return RunResult.load(folder) if folder is not None and (folder / "manifest.json").is_file() else None
+
     @property
     def points(self) -> dict[str, str]:
         """Unit of every sampled point by name, in column order."""
@@ -155,7 +174,8 @@ class RunResult:
         return self._frame("commands")
 
     def decisions(self) -> pd.DataFrame:
-        """t_us, seq, point, requested, applied, reason, distance_kva."""
+        """t_us, seq, point, requested, applied, reason, distance_kva, source, limit, bound, found, after, rung,
+        enforced: see `DecisionRow`; `cosim.recorder.explain` says one in a line."""
         return self._frame("decisions")
 
     def messages(self) -> pd.DataFrame:

@@ -21,6 +21,16 @@ from cosim.commands import NEVER_US, Authority, Command, CommandKind
 from cosim.points import Ids, Vector
 from cosim.recorder.digest import Interned
 
+#: Format of the tables and of the digest that is written.
+FORMAT = 2
+#: Formats that are read.  Format 1 said of a decision neither who asked nor which limit.
+READ = (1, 2)
+#: What stands for the columns that an earlier format lacks: the value in every row of the old table.
+ADDED: Mapping[tuple[str, str], str | float | bool] = {
+    ("decisions", "source"): "", ("decisions", "limit"): "", ("decisions", "bound"): np.nan,
+    ("decisions", "found"): np.nan, ("decisions", "after"): np.nan, ("decisions", "rung"): "request",
+    ("decisions", "enforced"): True}
+
 #: Every table, in the order in which a flush writes them.
 TABLES = ("journal", "samples", "events", "commands", "decisions", "messages")
 
@@ -30,7 +40,9 @@ COMMAND_RECORD = np.dtype([("t_us", "<i8"), ("seq", "<i8"), ("kind", "<i4"), ("a
                            ("point", "<i8"), ("value", "<f8"), ("expires_us", "<i8"), ("status", "<u8"),
                            ("external", "<i8")])
 DECISION_RECORD = np.dtype([("t_us", "<i8"), ("seq", "<i8"), ("point", "<i8"), ("requested", "<f8"),
-                            ("applied", "<f8"), ("reason", "<u8"), ("distance_kva", "<f8")])
+                            ("applied", "<f8"), ("reason", "<u8"), ("distance_kva", "<f8"), ("source", "<u8"),
+                            ("limit", "<u8"), ("bound", "<f8"), ("found", "<f8"), ("after", "<f8"), ("rung", "<u8"),
+                            ("enforced", "<i8")])
 
 _COUNT = pa.int64()
 _TEXT = pa.string()
@@ -42,7 +54,9 @@ SCHEMAS = {
                            ("authority", _TEXT), ("point", _TEXT), ("value", _REAL), ("expires_us", _COUNT),
                            ("status", _TEXT), ("external", pa.bool_())]),
     "decisions": pa.schema([("t_us", _COUNT), ("seq", _COUNT), ("point", _TEXT), ("requested", _REAL),
-                            ("applied", _REAL), ("reason", _TEXT), ("distance_kva", _REAL)]),
+                            ("applied", _REAL), ("reason", _TEXT), ("distance_kva", _REAL), ("source", _TEXT),
+                            ("limit", _TEXT), ("bound", _REAL), ("found", _REAL), ("after", _REAL), ("rung", _TEXT),
+                            ("enforced", pa.bool_())]),
     "messages": pa.schema([("t_us", _COUNT), ("arrival_us", _COUNT), ("channel", _TEXT), ("sender", _TEXT),
                            ("receiver", _TEXT), ("bytes", _COUNT), ("fate", _TEXT)]),
     "journal": pa.schema([("t_us", _COUNT), ("seq", _COUNT), ("kind", _TEXT), ("source", _TEXT),
@@ -52,7 +66,13 @@ SCHEMAS = {
 
 
 class DecisionRow(NamedTuple):
-    """What the shield made of one request: `requested` and `applied` in the point's unit, `reason` a word."""
+    """What the shield made of one request: `requested` and `applied` in the point's unit, `reason` a word.
+
+    `source` is who asked ("": nobody).  `limit` is the point whose limit explains it (``bus.18.v_pu``; "" where the
+    device itself could not follow): `bound` is the limit, `found` the value at the request and `after` the value at
+    what is applied, in that point's unit, NaN where there is none.  `rung` is a word too.  A shield that only observes
+    has not `enforced`: `applied` is then what it would have applied.
+    """
 
     t_us: int
     point_id: int
@@ -60,6 +80,13 @@ class DecisionRow(NamedTuple):
     applied: float
     reason: str
     distance_kva: float
+    source: str = ""
+    limit: str = ""
+    bound: float = np.nan
+    found: float = np.nan
+    after: float = np.nan
+    rung: str = "request"
+    enforced: bool = True
 
 
 class MessageRow(NamedTuple):
@@ -273,19 +300,25 @@ def _text_column(texts: Sequence[str]) -> pa.Array:
 
 def encode_decisions(seq: Sequence[int], rows: Sequence[DecisionRow], keep: bool, names: Sequence[str]) -> Encoded:
     """What the shield made of requests, one row each."""
-    t_us, point, requested, applied, reason, distance_kva = zip(*rows, strict=True)
+    by_field = dict(zip(DecisionRow._fields, zip(*rows, strict=True), strict=True))
     records = np.empty(len(rows), DECISION_RECORD)
-    records["t_us"], records["seq"], records["point"] = t_us, seq, point
-    for name, column in (("requested", requested), ("applied", applied), ("distance_kva", distance_kva)):
-        records[name] = _reals(column)
-    reasons = Interned()
-    codes = reasons.codes(reason, len(rows))
-    records["reason"] = reasons.hashes()[codes]
+    records["seq"], records["point"] = seq, by_field["point_id"]
+    for name in ("t_us", "enforced"):
+        records[name] = by_field[name]
+    reals = ("requested", "applied", "distance_kva", "bound", "found", "after")
+    for name in reals:
+        records[name] = _reals(by_field[name])
+    texts: dict[str, pa.Array] = {}
+    for name in ("reason", "source", "limit", "rung"):
+        interned = Interned()
+        codes = interned.codes(by_field[name], len(rows))
+        records[name] = interned.hashes()[codes]
+        if keep:
+            texts[name] = _texts(interned, codes)
     if not keep:
         return Encoded(len(rows), records, None)
-    by_name = {name: pa.array(records[name].copy()) for name in
-               ("t_us", "seq", "requested", "applied", "distance_kva")}
-    by_name |= {"point": _point_names(records["point"], names), "reason": _texts(reasons, codes)}
+    by_name = {name: pa.array(records[name].copy()) for name in ("t_us", "seq", *reals)} | texts
+    by_name |= {"point": _point_names(records["point"], names), "enforced": pa.array(records["enforced"] != 0)}
     return Encoded(len(rows), records, _in_order("decisions", by_name))
 
 

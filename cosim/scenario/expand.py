@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from cosim.errors import Problem, ScenarioError
-from cosim.scenario.problems import near
 from cosim.scenario.model import NAME_PATTERN
+from cosim.scenario.problems import near
 from cosim.scenario.schema import Agent
 
 T = TypeVar("T")

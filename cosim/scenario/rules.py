@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Any
 
 from cosim.errors import Problem
-from cosim.scenario.problems import near
 from cosim.scenario.model import NAME_PATTERN
+from cosim.scenario.problems import near
 
 #: Most findings taken from one rule.
 MAX_FINDINGS = 1_000

@@ -28,14 +28,16 @@ class ShieldMode(Enum):
     ENFORCE = "enforce"
 
 
-class _Limit(Model):
+class Limit(Model):
+    """What every limit says of itself."""
+
     hard: bool = Field(True, description="A hard limit is never passed knowingly. A soft one is kept where that costs "
                                          "little, and counted where it is not.")
     override: Override = Field("nobody", description="Commands of this authority or a higher one are not moved on "
                                                      "account of this limit: that is recorded, never silent.")
 
 
-class VoltageLimit(_Limit):
+class VoltageLimit(Limit):
     """A band of voltage at buses."""
 
     buses: tuple[str, ...] = Field(("*",), min_length=1, description="Buses by name; patterns with *. A later entry "
@@ -50,7 +52,7 @@ class VoltageLimit(_Limit):
         return self
 
 
-class LoadingLimit(_Limit):
+class LoadingLimit(Limit):
     """A limit on the loading of branches."""
 
     branches: tuple[str, ...] = Field(("*",), min_length=1, description="Branches as `line.<name>` or `trafo.<name>`; "
@@ -62,7 +64,7 @@ class LoadingLimit(_Limit):
                                                            "loading², stays below loading_max².")
 
 
-class ExchangeLimit(_Limit):
+class ExchangeLimit(Limit):
     """A limit on what flows at the point of common coupling, or into a branch."""
 
     at: str = Field("slack", description="`slack`: all external grids together, import positive; or a branch "
@@ -84,7 +86,7 @@ class ExchangeLimit(_Limit):
         return self
 
 
-class ReserveLimit(_Limit):
+class ReserveLimit(Limit):
     """Spinning reserve: what generators could give beyond what they give."""
 
     devices: tuple[str, ...] = Field(min_length=1, description="Devices that carry the reserve; patterns with *.")

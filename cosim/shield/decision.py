@@ -122,3 +122,25 @@ class ShieldDecision:
 
 #: Tries setpoints (n_output,) on a copy of the grid.
 Try = Callable[[Vector], Trial]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is in force at a SOLVE: `values` (n_output,) NaN where nothing is asked, `authority` (n_output,) of who asks
+    (-1: nobody); `stop` and `reset` are the shield's own two commands, whether to halt everything and to go on."""
+
+    values: Vector
+    authority: np.ndarray[Any, np.dtype[np.int8]]
+    t_us: int
+    stop: bool = False
+    reset: bool = False
+
+
+class Shield(Protocol):
+    """The last function between any request and the grid."""
+
+    def filter(self, asked: Asked, attempt: Any) -> ShieldDecision:
+        """What may be applied, and the power flow that verified it.  Total: never raises on values."""
+
+    def settled(self, decision: ShieldDecision, t_us: int) -> None:
+        """What was applied: the only place where the shield's memory changes."""

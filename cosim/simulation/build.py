@@ -24,15 +24,17 @@ from cosim.scenario.expand import Expanded, expand_agents, expand_devices
 from cosim.scenario.loader import LoadedScenario
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import CommandTiming, Scenario
-from cosim.shield import CapabilityShield
+from cosim.scenario.shield import ShieldMode
 from cosim.simulation.crew import Crew, Stagehands
 from cosim.simulation.engine import Simulation
 from cosim.simulation.fleet import Fleet
 from cosim.simulation.layout import Layout, agent_blocks, device_blocks, grid_blocks, shield_blocks
+from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.parts import Parts
 from cosim.simulation.publisher import Publisher
 from cosim.simulation.sensors import Sensors
+from cosim.simulation.shielding import Surroundings, make_shield
 from cosim.simulation.site import RunSite
 from cosim.simulation.stage import RunStage
 from cosim.simulation.traffic_log import log_messages
@@ -152,7 +154,7 @@ class _Builder:
         agent_blocks(layout, agents)
         for channel in channels.values():
             layout.block(f"channel.{channel.name}", channel.points())
-        shield_blocks(layout)
+        shield_blocks(layout, commanded=self.scenario.shield.mode is not ShieldMode.OFF)
         return layout
 
     def _assembled(self, site: RunSite, groups: Sequence[DeviceGroup], agents: Sequence[Expanded[AgentSpec]],
@@ -182,10 +184,10 @@ class _Builder:
             f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
         simulation = Simulation(Parts(
             scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
-            CapabilityShield(groups, fleet.output_slices, fleet.n_output), publisher,
+            make_shield(scenario, Surroundings(network, fleet, points)), publisher,
             Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
-            sample_ids))
+            sample_ids, ShieldOrders.among(points)))
         stage.set_extra, stage.solve = fleet.set_extra, simulation.request_solve
         hooks.connect(simulation)
         if scenario.record.messages:

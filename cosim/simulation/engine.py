@@ -27,14 +27,16 @@ from cosim.objective import KpiAccumulator, KpiSummary
 from cosim.points import PointDatabase, Vector
 from cosim.recorder import Recorder
 from cosim.scenario.schema import CommandTiming
-from cosim.shield import CapabilityShield, ShieldDecision
+from cosim.shield import Asked, Shield, ShieldDecision
 from cosim.simulation.crew import Crew
 from cosim.simulation.decisions import DecisionLog
 from cosim.simulation.fleet import Fleet
+from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.parts import Parts
 from cosim.simulation.publisher import Publisher
-from cosim.simulation.trial import SolvedTrial, Trials
+from cosim.simulation.trial import Attempts, SolvedTrial, Trials
+from cosim.state import Response
 from cosim.stopwatch import Section, TimeBudget
 
 #: Containers made before the cycle collector looks, while a run advances.  A message is three tuples, which die by
@@ -74,7 +76,8 @@ class Simulation:
         self.end_us = round(parts.scenario.duration_s * 1e6)
         self._fleet: Fleet = parts.fleet
         self._outages: Outages = parts.outages
-        self._shield: CapabilityShield = parts.shield
+        self._shield: Shield = parts.shield
+        self._orders: ShieldOrders = parts.orders
         self._publisher: Publisher = parts.publisher
         self._trials: Trials = parts.trials
         self._kpis: KpiAccumulator = parts.kpis
@@ -200,14 +203,21 @@ class Simulation:
         """Drain, move the devices to now, and let the shield decide and verify."""
         in_force = self.inbox.drain(t_us)
         self._fleet.advance(t_us)
-        requested = in_force.values[:self._fleet.n_output]
-        return self._shield.filter(requested, self._attempt)
+        n = self._fleet.n_output
+        stop, reset = self._orders.read(in_force.values)
+        asked = Asked(in_force.values[:n], in_force.authority[:n], t_us, stop, reset)
+        return self._shield.filter(asked, Attempts(self._attempt, self._respond))
 
-    def _attempt(self, setpoints: Vector) -> SolvedTrial:
-        """A solved candidate; changes neither the devices nor the committed state."""
+    def _attempt(self, setpoints: Vector, lost: int) -> SolvedTrial:
+        """A solved candidate, after the loss of a branch (-1: none); changes neither devices nor committed state."""
         base = self.grid.dispatch
         positions = self._fleet.positions(setpoints, self._trials.positions)
-        return self._trials.solve(setpoints, self._outages.over(positions), positions, base, self._fleet.apply)
+        topology = self._trials.lost(self._outages.over(positions), lost)
+        return self._trials.solve(setpoints, topology, positions, base, self._fleet.apply)
+
+    def _respond(self, setpoints: Vector, trial: SolvedTrial) -> Response | None:
+        """How the devices answer to voltage around a candidate."""
+        return self._trials.response(setpoints, trial, self._fleet.apply)
 
     def _settle(self, decision: ShieldDecision, t_us: int) -> None:
         """Commit what was verified: the grid, the devices, the figures, the record."""
@@ -218,6 +228,7 @@ class Simulation:
         self._trials.positions = trial.positions
         injections = self._fleet.solved(trial.injections, trial.state, trial.dispatch.topology)
         self._fleet.settle(decision.applied, injections, trial.state.v_pu, t_us)
+        self._shield.settled(decision, t_us)
         self._publisher.settled(decision, trial)
         self.solves += 1
         self._log.write(decision, t_us)

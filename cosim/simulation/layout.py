@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from cosim.plugins import DeviceGroup
 from cosim.points import Point, PointKind
 from cosim.scenario.schema import Agent
+from cosim.simulation.orders import NAMES
 
 GRID_SCALARS = (
     ("grid.slack_p_kw", "kW", "Active power from the external grid."),
@@ -108,9 +109,13 @@ def agent_blocks(layout: Layout, agents: Sequence[Agent]) -> None:
                                 description="Actions that came late or not at all.") for agent in agents])
 
 
-def shield_blocks(layout: Layout) -> None:
-    """What the shield decided last."""
-    layout.block("shield_active", _binary(["shield.active"], "Whether the shield moved any setpoint."))
+def shield_blocks(layout: Layout, *, commanded: bool) -> None:
+    """What the shield decided last, and (`commanded`: where there is one) its own two commands."""
+    layout.block("shield_orders", [Point(name, PointKind.BINARY_OUTPUT, "", 0.0, 1.0, description=description)
+                                   for name, description in NAMES if commanded])
+    layout.block("shield_active", [
+        *_binary(["shield.active"], "Whether the shield moved any setpoint."),
+        *_binary(["shield.infeasible"], "Whether nothing that was tried keeps every hard limit.")])
     layout.block("shield", [Point(n, PointKind.ANALOG_INPUT, u, description=d) for n, u, d in SHIELD_SCALARS])
 
 

@@ -13,9 +13,10 @@ from cosim.objective import KpiAccumulator
 from cosim.points import Ids, PointDatabase
 from cosim.recorder import Recorder
 from cosim.scenario.schema import Scenario
-from cosim.shield import CapabilityShield
+from cosim.shield import Shield
 from cosim.simulation.crew import Crew
 from cosim.simulation.fleet import Fleet
+from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.publisher import Publisher
 from cosim.simulation.trial import Trials
@@ -36,9 +37,10 @@ class Parts:
     channels: Mapping[str, Channel]
     fleet: Fleet
     outages: Outages
-    shield: CapabilityShield
+    shield: Shield
     publisher: Publisher
     trials: Trials
     kpis: KpiAccumulator
     budget: TimeBudget
     sample_ids: Ids
+    orders: ShieldOrders

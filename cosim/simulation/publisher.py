@@ -93,7 +93,8 @@ class Publisher:
         return writers | {"scalars": self._write_scalars, "converged": self._write_converged,
                           "device_v_pu": self._write_device_v, "outputs": self._write_outputs,
                           "targets": self._write_targets, "age_s": self._write_age, "late": self._write_late,
-                          "shield_active": self._write_active, "shield": self._write_shield}
+                          "shield_active": self._write_active, "shield": self._write_shield,
+                          "shield_orders": self._write_orders}
 
     def _state_writer(self, name: str) -> _Write:
         part = self._blocks[name]
@@ -137,7 +138,8 @@ class Publisher:
     def _write_targets(self, out: Vector) -> None:
         part = self._blocks["targets"]
         if part.stop > part.start:
-            out[part] = self._inbox.in_force.values[part.start - part.stop:]
+            first = len(self._decision.applied)
+            out[part] = self._inbox.in_force.values[first:first + part.stop - part.start]
 
     def _write_age(self, out: Vector) -> None:
         out[self._blocks["age_s"]] = self._board.age_s(self._t_us)
@@ -159,13 +161,18 @@ class Publisher:
     def _write_outputs(self, out: Vector) -> None:
         out[self._blocks["outputs"]] = self._decision.applied
 
+    def _write_orders(self, out: Vector) -> None:
+        part = self._blocks["shield_orders"]
+        if part.stop > part.start:
+            out[part] = np.nan_to_num(self._inbox.in_force.values[part.start - part.stop:])
+
     def _write_active(self, out: Vector) -> None:
-        out[self._blocks["shield_active"]] = self._decision.active
+        out[self._blocks["shield_active"]] = (self._decision.active, self._decision.infeasible)
 
     def _write_shield(self, out: Vector) -> None:
         decision = self._decision
         first = float(decision.reason[decision.reason != 0][0]) if decision.active else 0.0
-        out[self._blocks["shield"]] = (first, decision.distance_kva, 0.0)
+        out[self._blocks["shield"]] = (first, decision.distance_kva, decision.rung)
 
     def _mark(self, state: GridState) -> None:
         """Quality follows the values: what the grid could not give is INVALID.  Skipped while all is well."""

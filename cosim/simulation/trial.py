@@ -11,7 +11,10 @@ from cosim.grid import Grid
 from cosim.plugins import Injection
 from cosim.points import Vector
 from cosim.simulation.settling import RESIDUAL_PU, settle
-from cosim.state import Dispatch, GridState, Topology
+from cosim.state import Dispatch, GridState, Response, Topology
+
+#: Change of voltage at which the devices' laws are asked for their slope.
+SMALL_PU = 1e-6
 
 #: (setpoints, v_pu, base) -> dispatch and each group's injection: `Fleet.apply`, handed in by the simulation.
 Apply = Callable[[Vector, Vector, Dispatch], tuple[Dispatch, tuple[Injection, ...]]]
@@ -34,6 +37,27 @@ class SolvedTrial:
         return self.residual <= RESIDUAL_PU or not self.state.converged
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempts:
+    """What the shield is handed: candidates by the simulation's own functions (see `cosim.shield.assess.Attempt`)."""
+
+    solve: Callable[[Vector, int], SolvedTrial]
+    """(setpoints, branch that is lost or -1) -> trial."""
+    respond: Callable[[Vector, SolvedTrial], Response | None]
+
+    def __call__(self, setpoints: Vector) -> SolvedTrial:
+        """The grid as it stands, at these setpoints."""
+        return self.solve(setpoints, -1)
+
+    def without(self, setpoints: Vector, branch: int) -> SolvedTrial:
+        """The grid after the loss of a branch."""
+        return self.solve(setpoints, branch)
+
+    def response(self, setpoints: Vector, trial: SolvedTrial) -> Response | None:
+        """How the devices answer to voltage around a trial; None where none does."""
+        return self.respond(setpoints, trial)
+
+
 class Trials:
     """Solves candidates on one grid.  `positions` is where the devices' switches stand, outages apart."""
 
@@ -41,6 +65,8 @@ class Trials:
         self.positions: Topology = grid.dispatch.topology
         self._grid, self._voltage_dependent = grid, voltage_dependent
         self._s_base_kva = grid.network.base_mva * 1e3
+        self._lost_of: Topology | None = None
+        self._lost: dict[int, Topology] = {}
         self._nominal_v_pu = np.ones(len(grid.network.bus_names))
 
     def solve(self, setpoints: Vector, topology: Topology, positions: Topology, base: Dispatch,
@@ -59,6 +85,26 @@ class Trials:
         if self._voltage_dependent:
             return self._settled(setpoints, base, apply, first)
         return self._switched(setpoints, base, apply, first) if switched else first
+
+    def lost(self, topology: Topology, branch: int) -> Topology:
+        """`topology` without a branch; the same object for the same loss while the topology stands."""
+        if branch < 0:
+            return topology
+        if self._lost_of is not topology:
+            self._lost_of, self._lost = topology, {}
+        if branch not in self._lost:
+            n_line = topology.line_closed.size
+            self._lost[branch] = (topology.with_line(branch, closed=False) if branch < n_line
+                                  else topology.with_trafo(branch - n_line, closed=False))
+        return self._lost[branch]
+
+    def response(self, setpoints: Vector, trial: SolvedTrial, apply: Apply) -> Response | None:
+        """What the devices' laws answer to a small change of voltage."""
+        if not self._voltage_dependent:
+            return None
+        v_pu = trial.state.v_pu
+        (before, _), (after, _) = (apply(setpoints, v, trial.dispatch) for v in (v_pu, v_pu + SMALL_PU))
+        return Response((after.p_kw - before.p_kw) / SMALL_PU, (after.q_kvar - before.q_kvar) / SMALL_PU)
 
     def _switched(self, setpoints: Vector, base: Dispatch, apply: Apply, first: SolvedTrial) -> SolvedTrial:
         """Once more where something was switched: who has no voltage may have changed, and with it who injects."""

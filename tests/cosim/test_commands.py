@@ -393,6 +393,25 @@ def test_draining_without_a_change_gives_the_same_object() -> None:
     assert before.values[0] == 1.0
 
 
+def test_who_asked_is_known_while_it_is_in_force() -> None:
+    """The source of the command in force on each slot: of the winner, of the next one when it ends, "" of nobody."""
+    desk = Desk()
+    desk.inbox.submit("pv.p", 1.0, "schedule", SCHEDULE)
+    desk.inbox.submit("pv.p", 2.0, "sun_god", AGENT, ttl_s=5e-5)
+    desk.inbox.submit("cb", 1.0, "operator")
+    assert desk.inbox.source_in_force(0) == ""
+    desk.drain(10)
+    assert [desk.inbox.source_in_force(slot) for slot in range(4)] == ["sun_god", "", "operator", ""]
+    desk.inbox.submit("pv.p", 3.0, "other", AGENT)
+    assert desk.inbox.source_in_force(0) == "sun_god"
+    desk.drain(20)
+    assert desk.inbox.source_in_force(0) == "other"
+    desk.inbox.release([1], "other", AGENT)
+    desk.inbox.release([3], "operator")
+    desk.drain(30)
+    assert [desk.inbox.source_in_force(slot) for slot in range(4)] == ["schedule", "", "", ""]
+
+
 ACTS = st.one_of(
     st.tuples(st.just("set"), st.integers(1, 3), st.sampled_from(Authority), st.sampled_from([0.0, 1.0]),
               st.sampled_from([None, 1, 2, 5, 20])),

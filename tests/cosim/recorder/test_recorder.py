@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cosim.commands import NEVER_US
 from cosim.errors import RecordError
-from cosim.recorder import Keep, Recorder, RecordOptions, RunResult
+from cosim.recorder import DecisionRow, Keep, Recorder, RecordOptions, RunResult
 from cosim.recorder.folder import open_new
 from tests.cosim.recorder.fakes import ABOUT, FakeStopwatch, command, database, instant
 
@@ -72,6 +72,8 @@ def test_digest_is_what_is_written_of_it() -> None:
     recorder.sample(0, np.array([1.0, np.nan, -0.0]))
     recorder.event(0, "trip", "line.3", "é", math.inf)
     recorder.command(command(5, (2,), (1.0,), external=True, expires_us=9))
+    recorder.decision(DecisionRow(6, 2, 9.0, 8.0, "voltage", 1.0, "agent.2", "bus.1.v_pu", 1.05, 1.06, math.nan,
+                                  "projection", False))
 
     def text(value: str) -> int:
         return int.from_bytes(sha256(value.encode()).digest()[:8], "little")
@@ -82,11 +84,13 @@ def test_digest_is_what_is_written_of_it() -> None:
         "events": (1, b"events" + struct.pack("<qqQQQd", 0, 2, text("trip"), text("line.3"), text("é"), math.inf)),
         "commands": (1, b"commands" + struct.pack("<qqiiQqdqQq", 5, 3, 0, 1, text("agent.2"), 2, 1.0, 9,
                                                   text("accepted"), 1)),
-        "decisions": (0, b"decisions"),
+        "decisions": (1, b"decisions" + struct.pack(
+            "<qqqddQdQQdddQq", 6, 4, 2, 9.0, 8.0, text("voltage"), 1.0, text("agent.2"), text("bus.1.v_pu"), 1.05, 1.06,
+            math.nan, text("projection"), 0)),
     }
     lines = "".join(f"{name} {rows} {sha256(data).hexdigest()}\n" for name, (rows, data) in tables.items())
-    assert recorder.close("done") == sha256(b"gridloop run 1\n" + lines.encode()).hexdigest()
-    assert recorder.digest() == "02198d4af592077c911299047a09c6107a22da821d75cd106bf7b27673f47ece"
+    assert recorder.close("done") == sha256(b"gridloop run 2\n" + lines.encode()).hexdigest()
+    assert recorder.digest() == "390efb9369a0c69e089fcdfac9c18faa53060b40a20931687d17b1bacbfdf350"
 
 
 def test_all_nans_are_one() -> None:

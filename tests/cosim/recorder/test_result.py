@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
-from cosim.errors import RecordError
-from cosim.recorder import Divergence, Keep, Recorder, RecordOptions, RunResult, compare
+from cosim.errors import RecordError, ReplayError
+from cosim.recorder import DecisionRow, Divergence, Keep, Recorder, RecordOptions, RunResult, compare
+from cosim.recorder.folder import COUNTERFACTUAL
+from cosim.recorder.tables import ADDED
+from cosim.replay import replay
 from tests.cosim.recorder.fakes import ABOUT, FakeStopwatch, command, database, instant
 
 
@@ -200,3 +205,71 @@ def test_compare_with_other_points() -> None:
     found = compare(some.result(), record(None).result())
     assert found is not None
     assert (found.table, found.what, found.subject) == ("samples", "recorded points", "battery.p_kw")
+
+
+def decided(folder: Path) -> DecisionRow:
+    """A result with one full decision and one of the device's own limits; the full one."""
+    recorder = Recorder(folder, database(), ABOUT)
+    full = DecisionRow(1_000_000, 4, 9.0, 8.0, "voltage", 1.0, "sun", "bus.1.v_pu", 1.05, 1.06, 1.0499, "projection",
+                       False)
+    recorder.decision(full)
+    recorder.decision(DecisionRow(2_000_000, 4, 9.0, 8.0, "ramp", 1.0))
+    recorder.close("done")
+    return full
+
+
+def test_a_decision_says_who_and_which_limit(tmp_path: Path) -> None:
+    """Every column of a decision comes back as it was recorded, NaN and "" included."""
+    full = decided(tmp_path / "r")
+    first, second = RunResult.load(tmp_path / "r").decisions().drop(columns="seq").to_dict("records")
+    expected = full._asdict()
+    del expected["point_id"]
+    assert first == {**expected, "point": "battery.p_kw"}
+    assert (second["source"], second["limit"], second["rung"], second["enforced"]) == ("", "", "request", True)
+    assert np.isnan([second["bound"], second["found"], second["after"]]).all()
+
+
+def aged(folder: Path) -> None:
+    """Make a result one of format 1: without the columns of a decision that came later."""
+    for path in (folder / "decisions").iterdir():
+        table = pq.read_table(path)
+        pq.write_table(table.select([name for name in table.column_names if ("decisions", name) not in ADDED]), path)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 1}))
+
+
+def test_the_earlier_format_is_read_and_not_gone_on_with(tmp_path: Path) -> None:
+    """A result of format 1 has its decisions without who and which limit; resume and replay say why they do not."""
+    decided(tmp_path / "r")
+    aged(tmp_path / "r")
+    result = RunResult.load(tmp_path / "r")
+    assert result.decisions()["requested"].tolist() == [9.0, 9.0]
+    assert result.decisions()["source"].tolist() == ["", ""]
+    assert result.source.read("decisions", ["t_us", "limit"], (2_000_000, 3_000_000))["limit"].to_pylist() == [""]
+    with pytest.raises(ReplayError, match="recorded in format 1 by an earlier version"):
+        replay(tmp_path / "r")
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    (tmp_path / "r" / "manifest.json").write_text(json.dumps({**manifest, "status": "stopped"}))
+    with pytest.raises(RecordError, match="recorded in format 1 by an earlier version"):
+        Recorder.resume(tmp_path / "r", database(), ABOUT)
+
+
+def test_another_format_is_named(tmp_path: Path) -> None:
+    """A format of the future is refused in words."""
+    decided(tmp_path / "r")
+    manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
+    (tmp_path / "r" / "manifest.json").write_text(json.dumps({**manifest, "format": 3}))
+    with pytest.raises(RecordError, match="format 3; this version reads format 1 and 2"):
+        RunResult.load(tmp_path / "r")
+
+
+def test_the_counterfactual_lies_inside(tmp_path: Path) -> None:
+    """A result inside a result is another one: found where it is, None where not, and none of its rows count."""
+    recorded = record(tmp_path / "r")
+    result = RunResult.load(tmp_path / "r")
+    assert result.counterfactual() is None
+    assert recorded.result().counterfactual() is None
+    record(tmp_path / "r" / COUNTERFACTUAL, instants=5)
+    inner = result.counterfactual()
+    assert inner is not None
+    assert (len(inner.samples()), len(RunResult.load(tmp_path / "r").samples())) == (5, 40)

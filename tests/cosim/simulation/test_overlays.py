@@ -1,4 +1,4 @@
-"""What lies over the true state: outages over positions, sensor faults over values, the log of decisions."""
+"""What lies over the true state: outages over positions, sensor faults over values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from cosim.points import Quality
-from cosim.shield import ShieldDecision, ShieldReason
-from cosim.simulation.decisions import DecisionLog
 from cosim.simulation.outages import Branch, Outages
 from cosim.simulation.sensors import Sensors
 from cosim.state import Topology
@@ -136,54 +134,3 @@ def test_a_fault_is_told_the_time() -> None:
     sensors.begin(np.array([0]), lambda values, t_us: times.append(t_us) or Quality.GOOD)
     measured(sensors, 42)
     assert times == [42]
-
-
-# -- decisions --------------------------------------------------------------------------------------------------------
-
-
-class Log:
-    """A decision log over two outputs, points 7 and 9, that gives rows as text."""
-
-    def __init__(self) -> None:
-        self.rows: list[str] = []
-        self._log = DecisionLog(self, np.array([7, 9]))  # type: ignore[arg-type]  # a fake recorder
-
-    def decision(self, row: Any) -> None:
-        """As the recorder."""
-        self.rows.append(" ".join(f"{field:g}" if isinstance(field, float) else str(field) for field in row))
-
-    def write(self, t_us: int, requested: Any, applied: Any, reason: Any) -> list[str]:
-        """Write one decision; the rows it made."""
-        before = len(self.rows)
-        self._log.write(ShieldDecision(np.array(requested, float), np.array(applied, float),
-                                       np.array(reason, np.uint8), 1.5, None), t_us)  # type: ignore[arg-type]  # a fake
-        return self.rows[before:]
-
-
-def test_decisions_are_written_when_they_change() -> None:
-    """Nothing while all is well; a row when an intervention begins, changes what was asked or why, and ends."""
-    log = Log()
-    assert log.write(1, (5, NAN), (5, NAN), (0, 0)) == []
-    assert log.write(2, (50, NAN), (10, NAN), (1, 0)) == ["2 7 50 10 capability 1.5"]
-    for t_us in (3, 4, 5):
-        assert log.write(t_us, (50, NAN), (10, NAN), (1, 0)) == []
-    assert log.write(6, (60, NAN), (10, NAN), (1, 0)) == ["6 7 60 10 capability 1.5"]
-    assert log.write(7, (60, 3), (8, 2), (2, 3)) == ["7 7 60 8 ramp 1.5", "7 9 3 2 energy 1.5"]
-    assert log.write(8, (6, 3), (6, 2), (0, 3)) == ["8 7 6 6 none 1.5"]
-    assert log.write(9, (6, NAN), (6, NAN), (0, 0)) == ["9 9 nan nan none 1.5"]
-    assert log.write(10, (5, NAN), (5, NAN), (0, 0)) == []
-    assert log.write(11, (50, NAN), (10, NAN), (1, 0)) == ["11 7 50 10 capability 1.5"]
-
-
-def test_a_change_of_what_is_not_moved_is_no_decision() -> None:
-    """A request that is followed is no row, though another is being moved."""
-    log = Log()
-    log.write(1, (50, 1), (10, 1), (1, 0))
-    assert log.write(2, (50, 2), (10, 2), (1, 0)) == []
-
-
-def test_every_reason_has_its_word() -> None:
-    """In lower case, as it is recorded."""
-    log = Log()
-    assert [log.write(i, (i, 0), (0, 0), (reason, 0))[0].split()[4] for i, reason in enumerate(ShieldReason, 1)
-            if reason] == [reason.name.lower() for reason in ShieldReason if reason]

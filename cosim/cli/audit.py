@@ -1,0 +1,166 @@
+"""``gridloop audit``: whether a result's audit log is what was written, and what it says."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from cosim.audit import Condition, Record, Seal, Verdict, verify
+from cosim.audit.reading import Walk
+from cosim.cli.engine import Engine
+from cosim.cli.outcome import Exit, Outcome, UsageError, plain
+from cosim.errors import RecordError
+
+NAME = "audit"
+SUMMARY = "verify the audit log of a result (finds any edit), or show its records"
+
+LOG = "audit.jsonl"
+
+#: Records shown unless told otherwise, and at most.
+_SHOWN, _MAX_SHOWN = 100, 100_000
+
+_EXITS = {Condition.INTACT: Exit.DONE, Condition.CUT_SHORT: Exit.DONE, Condition.TAMPERED: Exit.FAILED,
+          Condition.UNUSABLE: Exit.USAGE}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    parser.add_argument("action", choices=("verify", "show"),
+                        help="verify: exit 0 intact, 1 tampered with, 2 not an audit log; show: print the records")
+    parser.add_argument("path", type=Path, metavar="FOLDER_OR_FILE",
+                        help=f"a result folder, or an {LOG} by itself (then without the manifest's seal)")
+    parser.add_argument("--seal", type=_seal, metavar="COUNT:HEAD",
+                        help="verify: compare with this seal, noted elsewhere, instead of the manifest's")
+    parser.add_argument("--kind", metavar="KIND", help="show: only records of this kind")
+    parser.add_argument("--limit", type=_limit, metavar="N", help=f"show: the first N (default {_SHOWN})")
+
+
+def execute(args: argparse.Namespace, engine: Engine) -> Outcome:  # noqa: ARG001 - commands are called alike
+    """Verify or show."""
+    if args.action == "verify":
+        if args.kind is not None or args.limit is not None:
+            raise UsageError("audit verify: --kind and --limit are for `gridloop audit show`; verify reads all records")
+        return _verify(args.path, args.seal)
+    if args.seal is not None:
+        raise UsageError("audit show: --seal is for `gridloop audit verify`")
+    return _show(_log_of(args.path), args.kind, _SHOWN if args.limit is None else args.limit)
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def _verify(path: Path, noted: Seal | None) -> Outcome:
+    is_folder = path.is_dir()
+    seal, source = noted, "the seal given"
+    if noted is None and is_folder:
+        seal, source = _manifest_seal(path), "the manifest's seal"
+    verdict = verify(_log_of(path), seal)
+    if verdict.condition is Condition.UNUSABLE:
+        raise UsageError(f"{_log_of(path)}: {verdict}")
+    data = {**plain(verdict), "status": verdict.condition.name.lower(), "seal_matches": verdict.seal_matches}
+    del data["condition"]
+    return Outcome(_EXITS[verdict.condition], f"{verdict}; {_about_seal(verdict, source, is_folder=is_folder)}", data)
+
+
+def _about_seal(verdict: Verdict, source: str, *, is_folder: bool) -> str:
+    if verdict.seal is None:
+        where = "no seal in the manifest" if is_folder else "no seal (a file without its result folder)"
+        return f"{where}: records missing at the end would not be seen"
+    return f"{source} {'matches' if verdict.seal_matches else 'does not match'}"
+
+
+def _manifest_seal(folder: Path) -> Seal | None:
+    """The seal in a result's manifest; None when the run left none (it is not over, or keeps no audit log)."""
+    from cosim.recorder.folder import read_manifest
+
+    try:
+        found = read_manifest(folder).get("audit")
+    except RecordError as error:
+        raise UsageError(f"{error}; to check the log without its manifest, name the file {folder / LOG}") from None
+    if found is None:
+        return None
+    try:
+        return _seal(f"{found['records']}:{found['head']}")
+    except (TypeError, KeyError, argparse.ArgumentTypeError) as error:
+        raise UsageError(f"{folder / 'manifest.json'}: damaged: 'audit' is {found!r:.80} ({error}); expected "
+                         f"{{\"records\": COUNT, \"head\": 64 HEX DIGITS}}") from None
+
+
+# -- show -------------------------------------------------------------------------------------------------------------
+
+
+def _show(path: Path, kind: str | None, limit: int) -> Outcome:
+    if not path.is_file():
+        raise UsageError(f"{path}: no audit log here; expected the {LOG} of a result")
+    shown: list[Record] = []
+    n_found = 0
+    try:
+        with path.open("rb") as file:
+            walk = Walk(file)
+            for record in walk:
+                if kind is None or record.kind == kind:
+                    n_found += 1
+                    if len(shown) < limit:
+                        shown.append(record)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    fault = walk.fault
+    if fault is not None and fault.condition is Condition.UNUSABLE:
+        raise UsageError(f"{path}: not an audit log: line {fault.line}: found {fault.found}, expected {fault.expected}")
+    notes = [f"{n_found} of {walk.count} records" + (f", the first {limit} shown" if n_found > limit else "")]
+    if fault is not None:
+        notes.append(f"{fault.condition.value} at line {fault.line}: found {fault.found}, expected {fault.expected}; "
+                     f"what follows is not shown")
+    condition = Condition.INTACT if fault is None else fault.condition
+    data = {"status": condition.name.lower(), "header": plain(walk.header), "records": walk.count, "found": n_found,
+            "shown": [plain(asdict(record)) for record in shown]}
+    return Outcome(_EXITS[condition], "\n".join([*_table(shown), *notes]), data)
+
+
+def _table(records: Sequence[Record]) -> list[str]:
+    rows = [("seq", "t [s]", "stamp", "kind", "subject", "detail")]
+    rows += [(str(record.seq), f"{record.t_us / 1e6:.6f}", record.stamp or "", record.kind, record.subject,
+              _detail(record)) for record in records]
+    columns = [[_printable(cell) for cell in column] for column in zip(*rows, strict=True)]
+    if not any(columns[2][1:]):
+        del columns[2]
+    padded = [_padded(column, is_right=number < 2) for number, column in enumerate(columns[:-1])]
+    return ["  ".join(row).rstrip() for row in zip(*padded, columns[-1], strict=True)]
+
+
+def _padded(column: Sequence[str], *, is_right: bool) -> list[str]:
+    width = max(map(len, column))
+    return [cell.rjust(width) if is_right else cell.ljust(width) for cell in column]
+
+
+def _detail(record: Record) -> str:
+    return " ".join((record.detail, *(f"{name}={value:.9g}" for name, value in record.fields.items()))).strip()
+
+
+def _printable(text: str) -> str:
+    """A log may hold what a network sent: nothing of it may steer a terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+# -- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _log_of(path: Path) -> Path:
+    return path / LOG if path.is_dir() else path
+
+
+def _seal(text: str) -> Seal:
+    count, _, head = text.partition(":")
+    if not (count.isascii() and count.isdigit() and len(count) <= 18):
+        raise argparse.ArgumentTypeError(f"the count is {count!r:.40}; expected COUNT:HEAD")
+    if len(head) != 64 or head.strip("0123456789abcdef"):
+        raise argparse.ArgumentTypeError(f"the head is {head!r:.80}; expected 64 hexadecimal digits")
+    return Seal(int(count), head)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAX_SHOWN):
+        raise argparse.ArgumentTypeError(f"{text!r:.40}; expected an integer from 1 to {_MAX_SHOWN}")
+    return int(text[:9])

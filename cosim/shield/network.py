@@ -1,0 +1,194 @@
+"""The shield that knows the network: no command reaches the grid unverified.
+
+Theory of operation
+-------------------
+What is in force is first brought to what the devices can follow, what their energy barriers and the switching rules
+allow.  Its power flow is then judged against every limit.  Where all hard limits hold, that is the answer, to the bit,
+and the solve that judged it is the solve that is committed.  Where one does not, `Repair` goes down the fallback chain.
+
+`filter` has no effect: asked twice, it answers the same.  What has to be remembered (what was applied, operations,
+heating, emergency actions) is taken over in `settled`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.points import Vector
+from cosim.shield.assess import Assessed, Assessor, Attempt, Case
+from cosim.shield.capability import Limited
+from cosim.shield.decision import Asked, Breach, Reasons, Rung, ShieldDecision, ShieldReason
+from cosim.shield.energy import EnergyBarrier
+from cosim.shield.repair import Means, Repair, Repaired, Situation, effective_distance
+from cosim.shield.thermal import Heating
+
+_SWITCHING = np.uint8(ShieldReason.SWITCHING)
+_STOP, _RECOVERY = np.uint8(ShieldReason.EMERGENCY_STOP), np.uint8(ShieldReason.RECOVERY)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """The request as the devices, barriers and rules let it through, and with emergency actions in force."""
+
+    limited: Limited
+    wish: Vector
+    """Without the last emergency action: what would be applied if it were taken back."""
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What `settled` will take over if this answer is applied."""
+
+    taken: int = 0
+    well: bool = False
+    stopped: bool = False
+
+
+class NetworkShield:
+    """`cosim.shield.Shield` over the network's limits."""
+
+    def __init__(self, means: Means, cases: Sequence[Case], barrier: EnergyBarrier, *, enforce: bool,
+                 heating: Heating | None = None) -> None:
+        self._means, self._cases, self._barrier, self._enforce = means, tuple(cases), barrier, enforce
+        self._heating = heating
+        n_output = means.capability.no_reason.size
+        self._last: Vector = np.full(n_output, np.nan)
+        self._last_safe: Vector = self._last
+        self._pending = _Pending()
+        self._needs_envelope = any(case.limits.watched.reserve for case in self._cases)
+        self._no_power = np.empty(0)
+
+    # -- the answer ----------------------------------------------------------------------------------------------------
+
+    def filter(self, asked: Asked, attempt: Attempt) -> ShieldDecision:
+        """What may be applied, and the power flow that verified it.  Total: never raises on values."""
+        prepared = self._prepared(asked)
+        assess = self._assessor(asked, attempt)
+        requested = assess(prepared.limited.setpoints)
+        taken = self._means.emergency.standing.taken
+        if requested.safe and not self._spoils(requested, assess, prepared):
+            self._pending = _Pending(taken, taken > 0 and assess(prepared.wish).safe, prepared.stopped)
+            rung = Rung.EMERGENCY if taken or prepared.stopped else Rung.REQUEST
+            return self._decision(asked, prepared, requested, Repaired(requested, rung, taken), assess)
+        situation = Situation(requested, self._last, self._last_safe, asked.authority, taken)
+        repaired = Repair(self._means, assess, situation).run()
+        self._pending = _Pending(repaired.taken, False, prepared.stopped)
+        return self._decision(asked, prepared, requested, repaired, assess)
+
+    def settled(self, decision: ShieldDecision, t_us: int) -> None:
+        """What was applied: the only place where the shield's memory changes."""
+        pending, means = self._pending, self._means
+        means.switching.note(decision.applied, self._last, t_us)
+        self._last = decision.applied
+        if not decision.infeasible and decision.trial.state.converged:
+            self._last_safe = decision.applied
+        means.emergency.standing = means.emergency.after(pending.taken, well=pending.well, stopped=pending.stopped,
+                                                         t_us=t_us)
+        if self._heating is not None:
+            state = decision.trial.state
+            limits = self._cases[0].limits
+            p_max = means.controls.envelope().p_max_kw if self._needs_envelope else self._no_power
+            self._heating.settled(limits.values(state, decision.trial.dispatch, p_max) if state.converged else None,
+                                  t_us)
+
+    # -- before the grid is looked at ----------------------------------------------------------------------------------
+
+    def _prepared(self, asked: Asked) -> _Prepared:
+        means, standing = self._means, self._means.emergency.standing
+        stopped = means.emergency.stops(stop=asked.stop, reset=asked.reset)
+        values = means.emergency.halted(asked.values) if stopped else asked.values
+        acted = means.emergency.acted(values, standing.taken)
+        limited = self._limited(acted, asked)
+        wish = limited.setpoints
+        if standing.taken:
+            wish = self._limited(means.emergency.acted(values, standing.taken - 1), asked).setpoints
+        reason = limited.reason
+        if stopped or standing.taken:
+            reason = reason.copy()
+            reason[_differs(acted, values)] = _RECOVERY
+            reason[_differs(values, asked.values)] = _STOP
+        return _Prepared(Limited(limited.setpoints, reason), wish, stopped)
+
+    def _limited(self, values: Vector, asked: Asked) -> Limited:
+        """Within what devices, energy barriers and switching rules allow."""
+        means = self._means
+        limited = self._barrier.limit(means.capability.limit(values), values)
+        changed = means.switching.changed(limited.setpoints, self._last)
+        refused = means.switching.refused(limited.setpoints, changed, asked.t_us)
+        if not refused:
+            return limited
+        setpoints, reason = limited.setpoints.copy(), limited.reason.copy()
+        setpoints[refused], reason[refused] = self._last[refused], _SWITCHING
+        return Limited(setpoints, reason)
+
+    def _assessor(self, asked: Asked, attempt: Attempt) -> Assessor:
+        p_max = self._means.controls.envelope().p_max_kw if self._needs_envelope else self._no_power
+        return Assessor(self._cases, attempt, p_max, int(asked.authority.max(initial=-1)))
+
+    def _spoils(self, requested: Assessed, assess: Assessor, prepared: _Prepared) -> bool:
+        """Whether a change of position closes a loop or leaves an island that the rules forbid."""
+        switching = self._means.switching
+        setpoints = prepared.limited.setpoints
+        if not switching.looks_at_grid or not switching.changed(setpoints, self._last).size:
+            return False
+        held = assess(self._means.capability.limit(self._last).setpoints)
+        return held.solved and switching.spoils(held.trial, requested.trial)
+
+    # -- what is said of it --------------------------------------------------------------------------------------------
+
+    def _decision(self, asked: Asked, prepared: _Prepared, requested: Assessed, repaired: Repaired,
+                  assess: Assessor) -> ShieldDecision:
+        limited, found = prepared.limited, repaired.found
+        breaches = self._breaches(requested, found, assess)
+        distance = self._means.capability.distance(asked.values, limited.setpoints)
+        reason = limited.reason
+        if found is not requested:
+            distance = float(np.hypot(distance, effective_distance(self._means.controls, requested, found)))
+            reason = self._reasons(requested, found, limited, breaches)
+        infeasible = not found.safe
+        decision = ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,
+                                  infeasible)
+        if self._enforce or found.setpoints is limited.setpoints:
+            return decision
+        return replace(decision, applied=limited.setpoints, trial=requested.trial, advised=found.setpoints)
+
+    def _breaches(self, requested: Assessed, found: Assessed, assess: Assessor) -> tuple[Breach, ...]:
+        """Limits that the request would have broken, over all cases, the worst first."""
+        if requested.safe and not _any_excess(self._cases, requested):
+            return ()
+        broken: list[Breach] = []
+        for k, case in enumerate(self._cases):
+            values = requested.values[k] if k < len(requested.values) else None
+            if values is None:
+                continue
+            after = found.values[k] if k < len(found.values) else None
+            unknown = np.full(values.size, np.nan)
+            broken += case.limits.breaches(values, unknown if after is None else after, assess.authority)
+        if not requested.solved:
+            return (Breach("grid.converged", ShieldReason.DIVERGENCE, 1.0, 0.0, float(found.solved), "", True),)
+        return tuple(broken)
+
+    def _reasons(self, requested: Assessed, found: Assessed, limited: Limited, breaches: tuple[Breach, ...]) -> Reasons:
+        reason = limited.reason.copy()
+        moved = _differs(found.setpoints, limited.setpoints)
+        hard = next((breach for breach in breaches if breach.hard and not breach.overridden), None)
+        why = ShieldReason.DIVERGENCE if not requested.solved else (
+            hard.reason if hard is not None else ShieldReason.SWITCHING)
+        reason[moved] = np.uint8(why)
+        return reason
+
+
+def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
+    if one is other:
+        return np.zeros(one.size, bool)
+    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
+
+
+def _any_excess(cases: Sequence[Case], one: Assessed) -> bool:
+    return any(values is not None and not case.limits.keeps(values)
+               for case, values in zip(cases, one.values, strict=False))

@@ -1,0 +1,102 @@
+"""Rules for what has positions: interlocks, operations an hour, loops and islands.
+
+A command that a rule refuses leaves the device where its last command put it.  Only *changes* are judged: a breaker
+that stands as it is asked to stand passes whatever the rules say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cosim.plugins import DeviceGroup, Role
+from cosim.points import Ids, Vector
+from cosim.shield.decision import Trial
+from cosim.state import Topology
+
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A guarded output: `value` NaN guards every change; `needs` is a point that must be within low..high."""
+
+    slot: int
+    value: float
+    needs: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rules:
+    """The scenario's switching rules.  `loops` counts the independent loops of energised branches of a topology."""
+
+    locks: tuple[Lock, ...] = ()
+    most_an_hour: int | None = None
+    allow_loops: bool = True
+    allow_islands: bool = True
+    read: Callable[[int], float] = lambda _: float("nan")
+    loops: Callable[[Topology], int] = lambda _: 0
+
+
+class Switching:
+    """Knows which outputs are positions, and what they were commanded to so far."""
+
+    def __init__(self, groups: Sequence[DeviceGroup], slices: Sequence[slice], rules: Rules) -> None:
+        slots = [part.start + row * len(group.names) + i for group, part in zip(groups, slices, strict=True)
+                 for row, setpoint in enumerate(group.setpoints) if setpoint.role is Role.POSITION
+                 for i in range(len(group.names))]
+        self.slots: Ids = np.array(slots, np.int64)
+        self._rules = rules
+        self._moved_us: dict[int, deque[int]] = {slot: deque() for slot in slots}
+        self._free = not rules.locks and rules.most_an_hour is None
+        self.looks_at_grid = bool(slots) and not (rules.allow_loops and rules.allow_islands)
+
+    def changed(self, wanted: Vector, last: Vector) -> Ids:
+        """Positions that are asked to be other than last applied."""
+        if not self.slots.size:
+            return self.slots
+        new, old = wanted[self.slots], last[self.slots]
+        return np.asarray(self.slots[(new != old) & ~(np.isnan(new) & np.isnan(old))])
+
+    def refused(self, wanted: Vector, changed: Ids, t_us: int) -> list[int]:
+        """Of the changed slots, those that an interlock or the count of operations forbids."""
+        if self._free or not changed.size:
+            return []
+        return [slot for slot in changed.tolist() if self._too_often(slot, t_us) or self._locked(slot, wanted[slot])]
+
+    def spoils(self, before: Trial, after: Trial) -> bool:
+        """Whether a candidate has a loop or an island that the state before it did not have."""
+        if not self._rules.allow_islands:
+            dead_now = int(np.isnan(after.state.v_pu).sum()) if after.state.converged else 0
+            if dead_now > int(np.isnan(before.state.v_pu).sum()):
+                return True
+        old, new = before.dispatch.topology, after.dispatch.topology
+        return not self._rules.allow_loops and new is not old and self._rules.loops(new) > self._rules.loops(old)
+
+    def note(self, applied: Vector, last: Vector, t_us: int) -> None:
+        """Count the operations that were let through."""
+        if self._rules.most_an_hour is None:
+            return
+        for slot in self.changed(applied, last).tolist():
+            self._moved_us[slot].append(t_us)
+
+    def _too_often(self, slot: int, t_us: int) -> bool:
+        most = self._rules.most_an_hour
+        if most is None:
+            return False
+        times = self._moved_us[slot]
+        while times and times[0] <= t_us - HOUR_US:
+            times.popleft()
+        return len(times) >= most
+
+    def _locked(self, slot: int, value: float) -> bool:
+        for lock in self._rules.locks:
+            guarded = lock.slot == slot and (lock.value != lock.value or lock.value == value)
+            if guarded and not lock.low <= self._rules.read(lock.needs) <= lock.high:
+                return True  # NaN, a point without a value, allows nothing
+        return False
