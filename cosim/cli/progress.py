@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -38,9 +39,9 @@ class Reporter:
 
 
 @contextmanager
-def reporting(*, quiet: bool) -> Iterator[Reporter]:
-    """A reporter for one run; Ctrl-C is its while the run lasts."""
-    with _display(quiet=quiet) as (parts, show):
+def reporting(*, quiet: bool, name: str = "") -> Iterator[Reporter]:
+    """A reporter for one run (`name` tells it from others); Ctrl-C is its while the run lasts."""
+    with _display(quiet=quiet, name=f"{name}: " if name else "") as (parts, show):
         reporter = Reporter(parts=parts, show=show)
         before = signal.signal(signal.SIGINT, reporter.stop) if _in_main_thread() else None
         try:
@@ -51,18 +52,18 @@ def reporting(*, quiet: bool) -> Iterator[Reporter]:
 
 
 @contextmanager
-def _display(*, quiet: bool) -> Iterator[tuple[int, Any]]:
+def _display(*, quiet: bool, name: str) -> Iterator[tuple[int, Any]]:
     if quiet:
         yield 1, lambda _t_us, _end_us: None
     elif sys.stderr.isatty():
-        with _bar() as show:
+        with _bar(name) as show:
             yield _UPDATES, show
     else:
-        yield 10, _line
+        yield 10, partial(_line, name)
 
 
 @contextmanager
-def _bar() -> Iterator[Any]:
+def _bar(name: str) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -72,15 +73,15 @@ def _bar() -> Iterator[Any]:
         task = progress.add_task("running", total=None)
 
         def show(t_us: int, end_us: int) -> None:
-            progress.update(task, completed=t_us, total=end_us, description=f"t = {t_us / 1e6:,.0f} s")
+            progress.update(task, completed=t_us, total=end_us, description=f"{name}t = {t_us / 1e6:,.0f} s")
 
         yield show
 
 
-def _line(t_us: int, end_us: int) -> None:
+def _line(name: str, t_us: int, end_us: int) -> None:
     percent = 100 * t_us // end_us if end_us else 100
     done_s, all_s = (f"{t / 1e6:,.0f}" if end_us >= 100_000_000 else f"{t / 1e6:g}" for t in (t_us, end_us))
-    print(f"t = {done_s} s of {all_s} s ({percent} %)", file=sys.stderr)
+    print(f"{name}t = {done_s} s of {all_s} s ({percent} %)", file=sys.stderr)
 
 
 def _in_main_thread() -> bool:

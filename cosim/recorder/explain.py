@@ -49,11 +49,11 @@ def explain(row: Mapping[str, Any], unit: str = "", when: str = "") -> str:
     """One line for one row of the decisions table; `unit` is that of its point, `when` goes before it."""
     requested, applied = row["requested"], row["applied"]
     who = row["source"] or "nobody"
-    asked = f"{who} asked {figure(requested, unit)}" if not isnan(requested) else (
-        f"{who} let go" if row["source"] else "nobody asked for anything")
+    asked = f"{who} asked {figure(requested, unit)}" if not isnan(requested) else "nobody asks, it acts on its own"
     begin = f"{when + ' ' if when else ''}{row['point']}: {asked}"
     if row["reason"] == "none":
-        return f"{begin}; nothing is in its way any more: {figure(applied, unit)} applied"
+        then = "" if isnan(applied) else f": {figure(applied, unit)} applied"
+        return f"{begin}; nothing is in its way any more{then}"
     how = f" ({RUNGS.get(row['rung'], row['rung'])})" if row["rung"] != "request" else ""
     done = f"{figure(applied, unit)} {'applied' if row['enforced'] else 'would be applied'}{how}"
     seen = "" if row["enforced"] else "; the shield only observes, the request went through"

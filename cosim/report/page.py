@@ -32,9 +32,10 @@ from cosim.report.sections.events import events
 from cosim.report.sections.execution import execution
 from cosim.report.sections.loadings import loadings
 from cosim.report.sections.overview import cards, head
+from cosim.report.sections.shield import shield
 from cosim.report.sections.voltages import voltages
 
-_SECTIONS = (events, voltages, loadings, devices, control, channels, execution)
+_SECTIONS = (events, voltages, loadings, devices, control, shield, channels, execution)
 
 
 def write_report(result_folder: Path, out: Path | None = None) -> Path:

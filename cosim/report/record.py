@@ -88,12 +88,15 @@ class Record:
         return {name: exact.get(name) or next((k for p, k in patterns if p.fullmatch(name)), "") for name in names}
 
     @cached_property
+    def decisions(self) -> pd.DataFrame:
+        """Every decision recorded; empty where there are too many."""
+        return pd.DataFrame() if self.rows.get("decisions", 0) > MAX_ROWS else self.result.decisions()
+
+    @cached_property
     def interventions(self) -> pd.DataFrame:
         """Decisions in which something other than what was asked was applied; empty where there are too many."""
-        if self.rows.get("decisions", 0) > MAX_ROWS:
-            return pd.DataFrame()
-        decisions = self.result.decisions()
-        return decisions[decisions["reason"] != "none"]
+        decisions = self.decisions
+        return decisions[(decisions["reason"] != "none") & decisions["enforced"]] if len(decisions) else decisions
 
     def chunks(self, table: str, columns: list[str]) -> Iterator[pa.Table]:
         """A table in pieces of about `CHUNK_ROWS` rows, cut by time; at least one piece."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from cosim.scenario.model import Model, Period, Seconds
 
@@ -225,10 +225,15 @@ def _entries(default: Any, description: str) -> Any:
     return Field(default, max_length=MAX_ENTRIES, description=description)
 
 
+def _mode_of(value: Any) -> Any:
+    """YAML's bare `off` is refused as unclear; `false` is what it would have been."""
+    return "off" if value is False else value
+
+
 class Shield(Model):
     """The last function between any request and the grid: every command passes it, whoever sent it."""
 
-    mode: ShieldMode = Field(ShieldMode.ENFORCE, description=(
+    mode: Annotated[ShieldMode, BeforeValidator(_mode_of)] = Field(ShieldMode.ENFORCE, description=(
         "`enforce`: unsafe requests are moved the least that makes them safe. `observe`: it says what it would do, and "
         "does nothing. `off`: only the devices' own limits hold."))
     voltage: tuple[VoltageLimit, ...] | None = _entries(
@@ -252,7 +257,17 @@ class Shield(Model):
 
 
 def shield_of(value: Any) -> Any:
-    """`enforce` as `{mode: enforce}` (and YAML's `off`, which is false)."""
+    """`enforce` as `{mode: enforce}` (and YAML's `off`, which is false); lists as the tuples strict validation wants.
+
+    What a function has looked at is no JSON to pydantic any more, and then a list is no tuple.
+    """
     if value is False:
         value = "off"
-    return {"mode": value} if isinstance(value, str) else value
+    return {"mode": value} if isinstance(value, str) else _tupled(value)
+
+
+def _tupled(value: Any) -> Any:
+    """Plain data with every list as a tuple."""
+    if isinstance(value, dict):
+        return {key: _tupled(item) for key, item in value.items()}
+    return tuple(map(_tupled, value)) if isinstance(value, list | tuple) else value

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.plugins import DeviceGroup, Role
+from cosim.plugins import DeviceGroup, Limit, Role
 from cosim.points import Vector
 from cosim.shield.decision import Asked, Reasons, ShieldDecision, Try
 
+_CAPABILITY = np.uint8(Limit.CAPABILITY.value)
 _POWER = (Role.P_KW, Role.Q_KVAR, Role.P_CAP_KW)
 
 
@@ -32,8 +33,11 @@ class Capability:
         parts = [(group, part, (len(group.setpoints), len(group.names)))
                  for group, part in zip(groups, slices, strict=True) if group.setpoints]
         power = np.zeros(n_output, bool)
+        self._low, self._high = np.full(n_output, -np.inf), np.full(n_output, np.inf)
         for group, part, (_, n) in parts:
             power[part] = np.repeat([setpoint.role in _POWER for setpoint in group.setpoints], n)
+            self._low[part] = np.concatenate([setpoint.low for setpoint in group.setpoints])
+            self._high[part] = np.concatenate([setpoint.high for setpoint in group.setpoints])
         self._power = power
         self._parts = tuple(entry for entry in parts if entry[0].restricts)
         self.no_reason: Reasons = np.zeros(n_output, np.uint8)
@@ -41,19 +45,25 @@ class Capability:
     def limit(self, requested: Vector) -> Limited:
         """Nearest setpoints the devices can follow.  What can be followed comes back bit for bit."""
         applied, reason = requested, self.no_reason
+        beyond = (requested < self._low) | (requested > self._high)
+        if beyond.any():  # the door lets none such in; whoever comes another way is brought back to the range
+            applied = np.where(beyond, np.minimum(np.maximum(requested, self._low), self._high), requested)
+            reason = np.where(beyond, _CAPABILITY, reason)
         for group, part, shape in self._parts:
-            possible, why = group.limit(requested[part].reshape(shape))
+            possible, why = group.limit(applied[part].reshape(shape))
             if why.any():
-                if applied is requested:
-                    applied, reason = requested.copy(), reason.copy()
-                applied[part], reason[part] = possible.ravel(), why.ravel()
+                if reason is self.no_reason:
+                    applied, reason = applied.copy(), reason.copy()
+                applied[part] = possible.ravel()
+                reason[part] = np.where(why.ravel() != 0, why.ravel(), reason[part])
         return Limited(applied, reason)
 
     def distance(self, requested: Vector, applied: Vector) -> float:
         """Euclidean distance over active and reactive setpoints, kVA."""
         if applied is requested:
             return 0.0
-        moved = np.nan_to_num((applied - requested)[self._power], posinf=0.0, neginf=0.0)
+        asked = np.minimum(np.maximum(requested, self._low), self._high)  # a number that is none has no distance
+        moved = np.nan_to_num((applied - asked)[self._power], posinf=0.0, neginf=0.0)
         return float(np.sqrt(moved @ moved))
 
 

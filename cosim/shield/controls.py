@@ -88,6 +88,7 @@ class Controls:
         self._dear = np.sqrt(np.where(self._is[Kind.Q], weights[1][self.device], weights[0][self.device]))
         self._partner = self._partners()
         self.n_device = device
+        self.device_of_output = _devices(groups)
 
     def _partners(self) -> Ids:
         """For each active power the reactive power of the same device, and the other way round."""
@@ -189,7 +190,7 @@ class Controls:
         low[active], high[active] = envelope.p_min_kw[device[active]], envelope.p_max_kw[device[active]]
         low[reactive], high[reactive] = envelope.q_min_kvar[device[reactive]], envelope.q_max_kvar[device[reactive]]
         caps = self._is[Kind.CAP]
-        high[caps] = np.fmin(high[caps], np.fmax(asked[caps], low[caps]))  # a cap is not passed; NaN is none
+        high[caps] = np.fmin(high[caps], np.maximum(asked[caps], low[caps]))  # a cap is not passed; NaN is none
         volts = self._is[Kind.V]
         low[volts], high[volts] = self._bottom[volts], self._top[volts]
         scaled = self._is[Kind.SCALE]
@@ -234,3 +235,14 @@ def _positions(groups: Sequence[DeviceGroup], slices: Sequence[slice]) -> tuple[
                 devices += range(first, first + n)
         first += n
     return np.array(slots, np.int64), np.array(devices, np.int64)
+
+
+def _devices(groups: Sequence[DeviceGroup]) -> Ids:
+    """The device of every output (n_output,)."""
+    found: list[int] = []
+    first = 0
+    for group in groups:
+        n = len(group.names)
+        found += list(range(first, first + n)) * len(group.setpoints)
+        first += n
+    return np.array(found, np.int64)

@@ -51,7 +51,7 @@ class Emergency:
         return stop or (self.standing.stopped and not reset)
 
     def halted(self, values: Vector) -> Vector:
-        """`values` (n_output,) with every power setpoint at zero."""
+        """`values` (n_output,) with every power setpoint at zero, and what runs stopped."""
         out = values.copy()
         out[self._powers] = 0.0
         return out

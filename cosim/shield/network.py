@@ -18,11 +18,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.plugins import Envelope
 from cosim.points import Vector
 from cosim.shield.assess import Assessed, Assessor, Attempt, Case
 from cosim.shield.capability import Limited
+from cosim.shield.controls import Kind
 from cosim.shield.decision import Asked, Breach, Reasons, Rung, ShieldDecision, ShieldReason
 from cosim.shield.energy import EnergyBarrier
+from cosim.shield.limits import Limits
 from cosim.shield.repair import Means, Repair, Repaired, Situation, effective_distance
 from cosim.shield.thermal import Heating
 
@@ -54,7 +57,8 @@ class NetworkShield:
 
     def __init__(self, means: Means, cases: Sequence[Case], barrier: EnergyBarrier, *, enforce: bool,
                  heating: Heating | None = None) -> None:
-        self._means, self._cases, self._barrier, self._enforce = means, tuple(cases), barrier, enforce
+        self.means, self._cases, self._barrier, self._enforce = means, tuple(cases), barrier, enforce
+        self._reported: Envelope | None = None
         self._heating = heating
         n_output = means.capability.no_reason.size
         self._last: Vector = np.full(n_output, np.nan)
@@ -63,6 +67,30 @@ class NetworkShield:
         self._needs_envelope = any(case.limits.watched.reserve for case in self._cases)
         self._no_power = np.empty(0)
 
+    @property
+    def limits(self) -> Limits:
+        """Of the grid as it stands."""
+        return self._cases[0].limits
+
+    def using(self, reported: Envelope | None) -> None:
+        """Take the devices' envelope from a report instead of from the devices (None: from the devices again)."""
+        self._reported = reported
+
+    def backup_goal(self, envelope: Envelope, v_pu: Vector) -> Vector:
+        """The setpoints (n_output,) that the backup would go to at device voltages `v_pu` (n_device,), NaN where it
+        has none: full droop against the voltage, and no power that need not be."""
+        controls, droop = self.means.controls, self.means.droop
+        goal = np.full(self._last.size, np.nan)
+        kind, device = controls.kind, controls.device
+        effort = np.zeros(controls.n_device) if droop is None else droop.effort(v_pu)
+        reach = np.where(effort > 0, envelope.q_max_kvar[: effort.size], -envelope.q_min_kvar[: effort.size])
+        goal[controls.slot[kind == Kind.Q]] = (effort * reach)[device[kind == Kind.Q]]
+        goal[controls.slot[(kind == Kind.P) | (kind == Kind.CAP)]] = 0.0
+        return goal
+
+    def _envelope(self) -> Envelope:
+        return self.means.controls.envelope() if self._reported is None else self._reported
+
     # -- the answer ----------------------------------------------------------------------------------------------------
 
     def filter(self, asked: Asked, attempt: Attempt) -> ShieldDecision:
@@ -70,19 +98,19 @@ class NetworkShield:
         prepared = self._prepared(asked)
         assess = self._assessor(asked, attempt)
         requested = assess(prepared.limited.setpoints)
-        taken = self._means.emergency.standing.taken
+        taken = self.means.emergency.standing.taken
         if requested.safe and not self._spoils(requested, assess, prepared):
             self._pending = _Pending(taken, taken > 0 and assess(prepared.wish).safe, prepared.stopped)
             rung = Rung.EMERGENCY if taken or prepared.stopped else Rung.REQUEST
             return self._decision(asked, prepared, requested, Repaired(requested, rung, taken), assess)
         situation = Situation(requested, self._last, self._last_safe, asked.authority, taken)
-        repaired = Repair(self._means, assess, situation).run()
+        repaired = Repair(self.means, assess, situation, self._envelope()).run()
         self._pending = _Pending(repaired.taken, False, prepared.stopped)
         return self._decision(asked, prepared, requested, repaired, assess)
 
     def settled(self, decision: ShieldDecision, t_us: int) -> None:
         """What was applied: the only place where the shield's memory changes."""
-        pending, means = self._pending, self._means
+        pending, means = self._pending, self.means
         means.switching.note(decision.applied, self._last, t_us)
         self._last = decision.applied
         if not decision.infeasible and decision.trial.state.converged:
@@ -92,14 +120,14 @@ class NetworkShield:
         if self._heating is not None:
             state = decision.trial.state
             limits = self._cases[0].limits
-            p_max = means.controls.envelope().p_max_kw if self._needs_envelope else self._no_power
+            p_max = self._envelope().p_max_kw if self._needs_envelope else self._no_power
             self._heating.settled(limits.values(state, decision.trial.dispatch, p_max) if state.converged else None,
                                   t_us)
 
     # -- before the grid is looked at ----------------------------------------------------------------------------------
 
     def _prepared(self, asked: Asked) -> _Prepared:
-        means, standing = self._means, self._means.emergency.standing
+        means, standing = self.means, self.means.emergency.standing
         stopped = means.emergency.stops(stop=asked.stop, reset=asked.reset)
         values = means.emergency.halted(asked.values) if stopped else asked.values
         acted = means.emergency.acted(values, standing.taken)
@@ -116,7 +144,7 @@ class NetworkShield:
 
     def _limited(self, values: Vector, asked: Asked) -> Limited:
         """Within what devices, energy barriers and switching rules allow."""
-        means = self._means
+        means = self.means
         limited = self._barrier.limit(means.capability.limit(values), values)
         changed = means.switching.changed(limited.setpoints, self._last)
         refused = means.switching.refused(limited.setpoints, changed, asked.t_us)
@@ -127,16 +155,16 @@ class NetworkShield:
         return Limited(setpoints, reason)
 
     def _assessor(self, asked: Asked, attempt: Attempt) -> Assessor:
-        p_max = self._means.controls.envelope().p_max_kw if self._needs_envelope else self._no_power
+        p_max = self._envelope().p_max_kw if self._needs_envelope else self._no_power
         return Assessor(self._cases, attempt, p_max, int(asked.authority.max(initial=-1)))
 
     def _spoils(self, requested: Assessed, assess: Assessor, prepared: _Prepared) -> bool:
         """Whether a change of position closes a loop or leaves an island that the rules forbid."""
-        switching = self._means.switching
+        switching = self.means.switching
         setpoints = prepared.limited.setpoints
         if not switching.looks_at_grid or not switching.changed(setpoints, self._last).size:
             return False
-        held = assess(self._means.capability.limit(self._last).setpoints)
+        held = assess(self.means.capability.limit(self._last).setpoints)
         return held.solved and switching.spoils(held.trial, requested.trial)
 
     # -- what is said of it --------------------------------------------------------------------------------------------
@@ -145,10 +173,10 @@ class NetworkShield:
                   assess: Assessor) -> ShieldDecision:
         limited, found = prepared.limited, repaired.found
         breaches = self._breaches(requested, found, assess)
-        distance = self._means.capability.distance(asked.values, limited.setpoints)
+        distance = self.means.capability.distance(asked.values, limited.setpoints)
         reason = limited.reason
         if found is not requested:
-            distance = float(np.hypot(distance, effective_distance(self._means.controls, requested, found)))
+            distance = float(np.hypot(distance, effective_distance(self.means.controls, requested, found)))
             reason = self._reasons(requested, found, limited, breaches)
         infeasible = not found.safe
         decision = ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,

@@ -32,6 +32,8 @@ NEAR = 1.0
 ROWS_MOST = 60
 UNRELATED = 1e-3
 """A device that moves every row by less than this share of the most effective one is unrelated."""
+IDLE = 1e-5
+"""A row whose limit is farther than this share of the widest control's range does not bind."""
 CUTS = 4
 """Most tangents to the devices' circles in one round."""
 KEPT_MARGIN = 0.5
@@ -168,7 +170,7 @@ class Projection:
                 break
             programme = programme.with_rows(*cuts)
             found = programme.solution()
-        return found
+        return programme.settled(found)
 
     def _outside(self, y: Vector, use: Ids) -> tuple[Vector, Vector] | None:
         """Tangents (rows, bounds) for devices whose apparent power at `y` passes their rating."""
@@ -236,6 +238,15 @@ class _Programme:
         if found is None:
             found = least_bad(self.rows, self.bound, self.low, self.high, np.where(self.hard, 1.0, 1e-3) * self.worth)
         return np.minimum(np.maximum(np.zeros(self.low.size), self.low), self.high) if found is None else found
+
+    def settled(self, found: Vector) -> Vector:
+        """`found` with the controls at rest that no binding row moves: an interior point leaves them next to it."""
+        if not self.bound.size:
+            return found
+        size = np.abs(self.rows).max(axis=1, initial=0.0)
+        binding = self.bound - self.rows @ found <= IDLE * size * float((self.high - self.low).max(initial=0.0))
+        at_rest = np.minimum(np.maximum(np.zeros(found.size), self.low), self.high)
+        return np.where(_related(self.rows[binding]), found, at_rest)
 
     def with_rows(self, rows: Vector, bound: Vector) -> _Programme:
         """With further hard rows."""

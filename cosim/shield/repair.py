@@ -19,6 +19,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.plugins import Envelope
 from cosim.points import Ids, Vector
 from cosim.shield.assess import Assessed, Assessor
 from cosim.shield.backup import Droop, target
@@ -74,24 +75,30 @@ class Repaired:
 class Repair:
     """One call's way down the chain."""
 
-    def __init__(self, means: Means, assess: Assessor, situation: Situation) -> None:
+    def __init__(self, means: Means, assess: Assessor, situation: Situation, envelope: Envelope) -> None:
         self._means, self._assess, self._situation = means, assess, situation
         self._hold: Assessed | None = None
-        self._envelope = means.controls.envelope()
+        self._envelope = envelope
 
     def run(self) -> Repaired:
         """The first rung that is safe, else what does the least harm."""
         taken = self._situation.taken
         for rung, candidates in ((Rung.PROJECTION, self._projected()), (Rung.PROJECTION, self._neighbours()),
                                  (Rung.LAST_SAFE, self._last_safe()), (Rung.BACKUP, self._backup())):
-            for found in candidates:
+            for found in map(self._followed, candidates):
                 if found.safe:
                     return Repaired(found, Rung.EMERGENCY if taken else rung, taken)
-        for found, count in self._emergency():
+        for acted, count in self._emergency():
+            found = self._followed(acted)
             if found.safe:
                 return Repaired(found, Rung.EMERGENCY, count)
             taken = count
         return self._least_harm()
+
+    def _followed(self, one: Assessed) -> Assessed:
+        """The candidate as setpoints that the devices can follow, so that it comes back untouched when asked for."""
+        setpoints = self._means.capability.limit(one.setpoints).setpoints
+        return one if setpoints is one.setpoints else self._assess(setpoints)
 
     @property
     def hold(self) -> Assessed:
@@ -207,9 +214,18 @@ class Repair:
             setpoints = self._means.capability.limit(self._situation.last_safe).setpoints
             safe = self._assess(setpoints)
         if not safe.safe:
+            safe = self._nearest_tried() or safe
+        if not safe.safe:
             return
         nearer = self._bisected(safe)
         yield safe if nearer is None else nearer
+
+    def _nearest_tried(self) -> Assessed | None:
+        """The safe candidate nearest to the request that a projection began at or passed through."""
+        switching, before = self._means.switching, self.hold.trial
+        found = [one for one in self._assess.tried
+                 if self._assess.keeps_margin(one, 0.5) and not switching.spoils(before, one.trial)]
+        return min(found, key=lambda one: self.distance(self._situation.requested, one), default=None)
 
     def _bisected(self, safe: Assessed) -> Assessed | None:
         """The farthest candidate on the way from `safe` to the request that bisection finds."""

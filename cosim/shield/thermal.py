@@ -22,8 +22,9 @@ class Heating:
     def __init__(self, limits: Limits, rows: Ids, tau_s: Vector, step_s: float) -> None:
         self._limits, self._rows, self._tau_s, self._step_s = limits, rows, tau_s, step_s
         self._rated = limits.high[rows].copy()
-        self.theta: Vector = np.zeros(rows.size)
-        self._loading: Vector = np.zeros(rows.size)
+        # Nothing is known of what was before: it may stand at its limit.
+        self.theta: Vector = self._rated**2
+        self._loading: Vector = self._rated.copy()
         self._t_us = 0
         self._write()
 

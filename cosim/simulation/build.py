@@ -25,6 +25,7 @@ from cosim.scenario.loader import LoadedScenario
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import CommandTiming, Scenario
 from cosim.scenario.shield import ShieldMode
+from cosim.shield import NetworkShield, Shield
 from cosim.simulation.crew import Crew, Stagehands
 from cosim.simulation.engine import Simulation
 from cosim.simulation.fleet import Fleet
@@ -33,8 +34,9 @@ from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.parts import Parts
 from cosim.simulation.publisher import Publisher
+from cosim.simulation.remote import RemoteShield
 from cosim.simulation.sensors import Sensors
-from cosim.simulation.shielding import Surroundings, make_shield
+from cosim.simulation.shielding import Surroundings, make_shield, remote_options
 from cosim.simulation.site import RunSite
 from cosim.simulation.stage import RunStage
 from cosim.simulation.traffic_log import log_messages
@@ -184,7 +186,7 @@ class _Builder:
             f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
         simulation = Simulation(Parts(
             scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
-            make_shield(scenario, Surroundings(network, fleet, points)), publisher,
+            self._shield(Surroundings(network, fleet, points), grid, channels), publisher,
             Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
             sample_ids, ShieldOrders.among(points)))
@@ -193,6 +195,12 @@ class _Builder:
         if scenario.record.messages:
             log_messages(channels.values(), recorder)
         return simulation
+
+    def _shield(self, around: Surroundings, grid: Grid, channels: Mapping[str, Channel]) -> Shield:
+        shield, telemetry = make_shield(self.scenario, around), self.scenario.shield.telemetry
+        if telemetry is None or not isinstance(shield, NetworkShield):
+            return shield
+        return RemoteShield(shield, self.kernel, grid, remote_options(self.scenario, around, channels))
 
     def _recorder(self, points: PointDatabase, sample_ids: Ids) -> Recorder:
         make = self.options.recorder

@@ -5,8 +5,8 @@ Theory of operation
 A decision is made in every SOLVE, and most say what the one before said.  An output's row is written when its reason,
 the rung, the limit that explains it or what was asked has changed.  Where a limit of the network is the reason, also
 when what is applied has moved by more than `MOVED` of the output's range since its last row: a curtailment that
-follows the sun leaves a trace that can be read, and a full battery that is asked to charge one row.  A shield that only observes is written down the same way, with
-what it would have applied and ``enforced`` false.
+follows the sun leaves a trace that can be read, and a full battery that is asked to charge one row.  A shield that
+only observes is written down the same way, with what it would have applied and ``enforced`` false.
 
 Times are summed over what held since the decision before, so `figures` are exact at the moment of asking.
 """

@@ -81,7 +81,8 @@ class Simulation:
         self._publisher: Publisher = parts.publisher
         self._trials: Trials = parts.trials
         self._kpis: KpiAccumulator = parts.kpis
-        self._log = DecisionLog(parts.recorder, parts.inbox.point_ids)
+        self._log = DecisionLog(parts.recorder, parts.inbox.point_ids, points=parts.points.points,
+                                source=parts.inbox.source_in_force)
         self._step_us = round(parts.scenario.step_s * 1e6)
         self._on_arrival = parts.scenario.commands.timing is CommandTiming.ON_ARRIVAL
         self._solve_at = self._solved_at = -1
@@ -275,6 +276,10 @@ class Simulation:
         """Key figures up to now (what has held since the last SOLVE included)."""
         self._hold_until(self.now_us)
         return self._kpis.summary()
+
+    def shield_figures(self) -> dict[str, Any]:
+        """What the shield did up to now, counted (`DecisionLog.figures`)."""
+        return self._log.figures(self.now_us)
 
     def _hold_until(self, t_us: int) -> None:
         """Charge the committed state with the time it has held."""

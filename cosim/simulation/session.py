@@ -50,6 +50,7 @@ class RunSummary:
     wall_s: float
     solves: int
     kpis: Mapping[str, Any]
+    shield: Mapping[str, Any]
     timing: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,7 +118,8 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
     wall_s = options.stopwatch.now_s() - begun_s
     kpis = simulation.kpis().to_dict()
     timing = {"wall_s": wall_s, **simulation.budget.seconds()}
-    summary = {"kpis": kpis, "solves": simulation.solves, "solver": simulation.grid.solver,
+    shield = {"mode": loaded.scenario.shield.mode.value, **simulation.shield_figures()}
+    summary = {"kpis": kpis, "shield": shield, "solves": simulation.solves, "solver": simulation.grid.solver,
                "solver_reason": simulation.grid.solver_reason}
     digest = ""
     try:
@@ -128,7 +130,7 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
         status, error = "failed", error or str(refusal)
         simulation.recorder.abandon()
     return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
-                      simulation.now_us / 1e6, wall_s, simulation.solves, kpis, timing)
+                      simulation.now_us / 1e6, wall_s, simulation.solves, kpis, shield, timing)
 
 
 def _advance(simulation: Simulation, end_us: int, options: RunOptions) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cosim.channel import Channel
 from cosim.commands import Authority
 from cosim.errors import GridloopError, Problem, ScenarioError
 from cosim.grid import Network, loops
@@ -33,9 +34,11 @@ from cosim.shield.energy import Barrier, EnergyBarrier, power_row
 from cosim.shield.limits import NOBODY_OVERRIDES, SLACK, Bounds, Limits, Watched, after_loss
 from cosim.shield.positions import Positions
 from cosim.shield.repair import Means
+from cosim.shield.staleness import Ramps
 from cosim.shield.switching import Lock, Rules, Switching
 from cosim.shield.thermal import Heating
 from cosim.simulation.fleet import Fleet
+from cosim.simulation.remote import RemoteOptions
 
 #: What counts as one when violations of different kinds are added up.
 V_SCALE_PU, LOADING_SCALE, POWER_SCALE = 0.01, 0.1, 0.01
@@ -57,6 +60,28 @@ def make_shield(scenario: Scenario, around: Surroundings) -> Shield:
         fleet = around.fleet
         return CapabilityShield(fleet.groups, fleet.output_slices, fleet.n_output)
     return _Builder(scenario, around).build()
+
+
+def remote_options(scenario: Scenario, around: Surroundings, channels: Mapping[str, Channel]) -> RemoteOptions:
+    """What a shield in the control centre needs besides; ScenarioError with every name that does not exist."""
+    spec = scenario.shield.telemetry
+    assert spec is not None, "asked where there is telemetry"
+    problems = []
+    if spec.channel not in channels:
+        problems.append(Problem(f"unknown channel '{spec.channel}'; known: {', '.join(channels) or 'none'}",
+                                "shield.telemetry.channel"))
+    names, count = around.fleet.names, len(around.fleet.injection_bus)
+    ramps = np.zeros((2, count))
+    for i, ramp in enumerate(spec.ramps):
+        for j, pattern in enumerate(ramp.devices):
+            found = [k for k, name in enumerate(names) if fnmatchcase(name, pattern)]
+            if not found and pattern != "*":
+                problems.append(Problem(f"no device matches '{pattern}'", f"shield.telemetry.ramps.{i}.devices.{j}"))
+            ramps[0, found], ramps[1, found] = ramp.kw_per_s, ramp.kvar_per_s
+    if problems:
+        raise ScenarioError(tuple(problems))
+    return RemoteOptions(channels[spec.channel], round(spec.period_s * 1e6), round(spec.hold_age_s * 1e6),
+                         round(spec.lost_age_s * 1e6), round(scenario.step_s * 1e6), Ramps(*ramps))
 
 
 class _Builder:
@@ -239,10 +264,17 @@ class _Builder:
             shed.append((block.priority, Action(f"shed {', '.join(block.devices)}", np.array(sorted(set(slots))))))
         actions = [action for _, action in sorted(shed, key=lambda entry: entry[0])]
         for j, pattern in enumerate(spec.trip):
-            slots = self._slots(pattern, _POWERS, f"shield.emergency.trip.{j}")
+            slots = self._halting(self._slots(pattern, _POWERS, f"shield.emergency.trip.{j}"))
             actions.append(Action(f"trip {pattern}", np.array(slots, np.int64)))
-        powers = np.array([slot for slot, role in enumerate(self.roles) if role in _POWERS], np.int64)
-        return Emergency(tuple(actions), round(spec.recovery_s * 1e6), powers)
+        powers = self._halting([slot for slot, role in enumerate(self.roles) if role in _POWERS])
+        return Emergency(tuple(actions), round(spec.recovery_s * 1e6), np.array(powers, np.int64))
+
+    def _halting(self, powers: Sequence[int]) -> list[int]:
+        """`powers` and what stops the same devices: a unit with a least power is at zero only when it does not run."""
+        names = {self.output_names[slot].rpartition(".")[0] for slot in powers}
+        binary = [setpoint.binary for group in self.groups for setpoint in group.setpoints for _ in group.names]
+        return sorted([*powers, *(slot for slot, role in enumerate(self.roles) if role is Role.POSITION
+                                  and binary[slot] and self.output_names[slot].rpartition(".")[0] in names)])
 
     def _barrier(self) -> EnergyBarrier:
         barriers = []

@@ -13,7 +13,7 @@ import pytest
 
 from cosim.cli import main
 from cosim.cli.outcome import plain
-from cosim.cli.summary import summary_table
+from cosim.cli.summary import counterfactual_table, shield_words, summary_table
 from cosim.errors import Problem, ScenarioError
 
 Call = Callable[..., Any]
@@ -149,3 +149,25 @@ def test_summary_has_no_negative_zero() -> None:
     """A figure that rounds to nothing is 0.00, whatever its sign."""
     assert summary_table({"kpis": {"cost": -0.0, "import_kwh": -0.001}}) == ("import          0.00 kWh\n"
                                                                            "cost of energy  0.00")
+
+
+@pytest.mark.parametrize(("shield", "words"), [
+    (None, ""), ({"mode": "off", "interventions": 3}, ""),
+    ({"mode": "enforce", "interventions": 1234, "active_minutes": 12.5, "infeasible_minutes": 0.0},
+     "1,234 interventions in 12.50 min, always feasible"),
+    ({"mode": "observe", "interventions": 1, "active_minutes": 0.5, "infeasible_minutes": 0.25},
+     "1 intervention in 0.50 min, 0.25 min infeasible (observing: nothing was moved)")])
+def test_the_shield_has_a_line_where_it_is_on(shield: Any, words: str) -> None:
+    """How often, how long, and whether all could be kept."""
+    assert shield_words(shield) == words
+    assert ("shield" in summary_table({"status": "done", "shield": shield})) == bool(words)
+
+
+def test_side_by_side_sums_what_is_by_name() -> None:
+    """Branches' overloads and devices' energies are totals; what is not known is a dash."""
+    with_, without = ({"kpis": {"overload_minutes": minutes, "device_kwh": {"a": 10.0, "b": -4.0, "c": -2.0},
+                                "v_max_pu": v}} for minutes, v in (({}, 1.05), ({"line.1": 2.0, "line.2": 3.0}, None)))
+    lines = {line[:20].strip(): line[20:].split() for line in counterfactual_table(with_, without).splitlines()[2:]}
+    assert lines["overloads"] == ["0.00", "5.00", "branch-minutes"]
+    assert lines["highest voltage"] == ["1.0500", "-", "pu"]
+    assert (lines["devices fed in"][0], lines["devices drew"][0]) == ("10.00", "6.00")

@@ -229,3 +229,28 @@ def test_a_full_disk_behind_stdout_is_one_message(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sys, "stdout", full)
         assert main(["list", "policies"]) == 1
     assert capsys.readouterr().err == "the output cannot be written: No space left on device\n"
+
+
+SUNNY = HEAD + """
+shield: enforce
+limits: {v_min_pu: 0.9, v_max_pu: 1.05}
+devices: [{kind: pv, name: pv, bus: "18", p_rated_kw: 4000, s_rated_kva: 4000}]
+agents:
+  - {name: greedy, period_s: 1, observe: [bus.18.v_pu], actuate: [pv.p_set_kw],
+     policy: {kind: constant, values: [4000]}}
+"""
+
+
+def test_a_counterfactual_is_a_result_inside_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both replay, the report shows both, and a new run in its place takes it away."""
+    Path("s.yaml").write_text(SUNNY)
+    code, lines = said(capsys, "run", "s.yaml", "--out", "r", "--until", "2", "--counterfactual")
+    assert code == 0
+    violations = next(line for line in reversed(lines) if line.startswith("voltage violations")).split()
+    assert float(violations[2]) == 0 < float(violations[3])
+    for folder in ("r", "r/counterfactual"):
+        assert said(capsys, "replay", folder, "--quiet")[0] == 0
+    assert said(capsys, "report", "r")[0] == 0
+    assert "<td>Voltage violations</td><td class=num>0 bus-min</td>" in Path("r/report.html").read_text()
+    assert said(capsys, "run", "s.yaml", "--out", "r", "--quiet", "--force") == (0, [])
+    assert not Path("r/counterfactual").exists()

@@ -189,3 +189,62 @@ def test_a_folder_of_a_run_killed_before_it_began_may_be_used(gridloop: Call) ->
     Path("s/commits.jsonl").write_text("")
     Path("s/mine.txt").write_text("")
     assert "holds files that are no result" in gridloop("run", "good.yaml", "--out", "s").err
+
+
+def test_a_counterfactual_is_the_same_run_with_the_shield_off(gridloop: Call, fake: Any) -> None:
+    """Same scenario, seed, changes and end; into the result, without samples; and both are shown side by side."""
+    said = gridloop("run", "good.yaml", "--seed", "7", "--set", "step_s=2", "--set", "shield=enforce", "--until", "4",
+                    "--out", "here", "--counterfactual")
+    assert said.code == 0
+    (_, first, out, until_s), (_, second, inner, inner_until_s) = fake.asked
+    assert (out, inner, until_s, inner_until_s) == (Path("here"), Path("here/counterfactual"), 4.0, 4.0)
+    assert (first.shield.mode.value, second.shield.mode.value) == ("enforce", "off")
+    assert first.model_copy(update={"shield": second.shield, "record": second.record}) == second
+    assert second.record.points == ()
+    assert ["lowest", "voltage", "0.9700", "0.9700", "pu"] in [line.split() for line in said.out.splitlines()]
+    assert "shield off: t = 9e-06 s" in said.err
+    assert said.out.endswith("next: gridloop report here\n")
+
+
+def test_a_counterfactual_needs_a_shield_that_enforces(gridloop: Call, fake: Any) -> None:
+    """Off or observing, the run is its own counterfactual: refused before anything runs."""
+    for changes, words in (((), "the shield is off"), (("--set", "shield=observe"), "the shield only observes")):
+        said = gridloop("run", "good.yaml", *changes, "--counterfactual")
+        assert (said.code, fake.asked) == (2, [])
+        assert words in said.err
+
+
+def test_no_counterfactual_of_a_run_that_is_not_complete(gridloop: Call, fake: Any) -> None:
+    """A run that failed has nothing to be compared with, and says so."""
+    fake.status = "failed"
+    said = gridloop("run", "good.yaml", "--set", "shield=enforce", "--counterfactual")
+    assert (said.code, len(fake.asked)) == (1, 1)
+    assert "the run without the shield was not begun: the run itself is not complete" in said.out
+
+
+def test_a_stopped_counterfactual_can_be_resumed(gridloop: Call, fake: Any) -> None:
+    """The run stands; what is missing is said, with exit 1."""
+    def interrupt(_: Any) -> None:
+        if len(fake.asked) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    fake.on_run = interrupt
+    said = gridloop("run", "good.yaml", "--set", "shield=enforce", "--out", "here", "--counterfactual", "--quiet")
+    assert said.code == 1
+    assert "gridloop run --resume here/counterfactual" in said.out
+
+
+def test_resume_takes_no_counterfactual(gridloop: Call) -> None:
+    """It is made with a run, not with the rest of one."""
+    gridloop("run", "good.yaml", "--out", "here", "--quiet")
+    said = gridloop("run", "--resume", "here", "--counterfactual")
+    assert said.code == 2
+    assert "leave out --counterfactual" in said.err
+
+
+def test_force_replaces_the_counterfactual_too(gridloop: Call) -> None:
+    """A new run without one leaves no old one inside."""
+    gridloop("run", "good.yaml", "--set", "shield=enforce", "--out", "here", "--counterfactual", "--quiet")
+    assert Path("here/counterfactual/manifest.json").is_file()
+    gridloop("run", "good.yaml", "--out", "here", "--force", "--quiet")
+    assert not Path("here/counterfactual").exists()

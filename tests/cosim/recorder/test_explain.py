@@ -39,8 +39,10 @@ LOADED = {"reason": "loading", "limit": "line.4.loading", "bound": 1.0, "found":
      (f"a asked 1458.0 kW; {OVER}: {MOVED.replace('applied', 'would be applied')}, which would leave 1.0499 pu; "
       f"the shield only observes, the request went through")),
     ({"source": "", "requested": nan, "rung": "backup"},
-     f"nobody asked for anything; {OVER}: 912.4 kW applied (the backup controller), which leaves 1.0499 pu"),
+     f"nobody asks, it acts on its own; {OVER}: 912.4 kW applied (the backup controller), which leaves 1.0499 pu"),
     ({"reason": "none", "applied": 1458.0}, "a asked 1458.0 kW; nothing is in its way any more: 1458.0 kW applied"),
+    ({"reason": "none", "source": "", "requested": nan, "applied": nan},
+     "nobody asks, it acts on its own; nothing is in its way any more"),
     ({"reason": "divergence", "found": nan, "after": 1.02},
      (f"a asked 1458.0 kW; bus.18.v_pu would have no value (the power flow has no solution), limit 1.05: {MOVED}, "
       f"which leaves 1.0200 pu")),
@@ -64,7 +66,7 @@ def test_every_reason_and_rung_has_words() -> None:
     reasons, rungs = tuple(REASONS), tuple(RUNGS)
     assert reasons == tuple(reason.name.lower() for reason in ShieldReason if reason)
     assert rungs == tuple(rung.name.lower() for rung in Rung)
-    assert DEVICE_REASONS == tuple(ShieldReason(code).name.lower() for code in (1, 2, 3, 4))
+    assert tuple(ShieldReason(code).name.lower() for code in (1, 2, 3, 4)) == DEVICE_REASONS
     for reason in ("none", *REASONS):
         for rung in RUNGS:
             for limit in ("", "bus.18.v_pu", "battery.soc", "slack.p_kw"):

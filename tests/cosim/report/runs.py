@@ -29,9 +29,12 @@ class Story:
     events: tuple[tuple[float, str, str, str], ...] = ()
     commands: tuple[tuple[float, str, float], ...] = ()
     decisions: tuple[tuple[float, str, float, float, str], ...] = ()
+    shield: tuple[tuple[float, str, Mapping[str, Any]], ...] = ()
+    """Decisions at a time on a point, with what a `DecisionRow` is to say of them."""
     messages: tuple[tuple[float, float | None, str, str], ...] = ()
     scenario: Mapping[str, Any] = field(default_factory=dict)
     kpis: Mapping[str, Any] | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
     status: str = "done"
     error: str = ""
     name: str = "story"
@@ -58,7 +61,8 @@ def recorded(story: Story, folder: Path | None = None) -> RunResult:
         recorder.sample(round(i * story.period_s * 1e6), full)
     recorder.end_instant(round(last_s * 1e6))
     kpis = story.kpis if story.kpis is not None else KPIS
-    recorder.close(story.status, story.error, summary={"kpis": dict(kpis), "solves": 10, "solver": "newton"},
+    recorder.close(story.status, story.error, summary={
+        "kpis": dict(kpis), "shield": dict(story.figures), "solves": 10, "solver": "newton"},
                    timing={"solver": 2.0, "agents": 1.0, "channels": 0.5, "recorder": 0.25, "other": 0.25})
     return recorder.result()
 
@@ -71,6 +75,8 @@ def _rows(recorder: Recorder, story: Story, points: PointDatabase) -> None:
                                  (value,), NEVER_US, CommandStatus.ACCEPTED, False))
     for t_s, point, requested, applied, reason in story.decisions:
         recorder.decision(DecisionRow(round(t_s * 1e6), points.id_of(point), requested, applied, reason, 1.0))
+    for t_s, point, said in story.shield:
+        recorder.decision(DecisionRow(round(t_s * 1e6), points.id_of(point), **said))
     for t_s, arrival_s, channel, fate in story.messages:
         arrival_us = None if arrival_s is None else round(arrival_s * 1e6)
         recorder.message(MessageRow(round(t_s * 1e6), arrival_us, channel, "a", "b", 64, fate))

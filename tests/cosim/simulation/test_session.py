@@ -214,3 +214,40 @@ class Heat(SingleDevice):
     assert summary.status == "done"
     assert [p.name for p in (out / "inputs").iterdir()] == ["heat.py"]
     assert replay(out, allow_plugins=True).same
+
+
+#: Far more photovoltaics at the end of the feeder than it takes, and an agent that asks for all of it.
+SUNNY: dict[str, Any] = {
+    "devices": [{"kind": "pv", "name": "pv", "bus": "18", "p_rated_kw": 4000, "s_rated_kva": 4000}],
+    "agents": [agent("greedy", actuate=["pv.p_set_kw"], policy={"kind": "constant", "values": [4000.0]})],
+    "limits": {"v_min_pu": 0.9, "v_max_pu": 1.05}}
+
+
+def test_the_summary_says_what_the_shield_did(tmp_path: Path) -> None:
+    """Interventions and minutes; and each row of the record who asked, which limit and where that leads."""
+    summary = run_scenario(loaded(**SUNNY, shield="enforce"), tmp_path / "on")
+    assert summary.shield["mode"] == "enforce"
+    assert summary.shield["interventions"] >= 1
+    assert summary.shield["infeasible_minutes"] == 0
+    assert 8 / 60 <= summary.shield["active_minutes"] <= 10 / 60
+    assert sum(summary.shield["by_rung"].values()) == pytest.approx(10 / 60)
+    assert summary.kpis["v_max_pu"] <= 1.05
+    result = RunResult.load(tmp_path / "on")
+    assert result.manifest["summary"]["shield"] == summary.shield
+    rows = result.decisions()
+    (row,) = [row for row in rows.to_dict("records") if row["point"] == "pv.p_set_kw" and row["source"]][:1]
+    assert (row["source"], row["requested"], row["reason"], row["limit"], row["enforced"]) == (
+        "greedy", 4000.0, "voltage", "bus.18.v_pu", True)
+    assert row["after"] <= row["bound"] < row["found"]
+
+
+def test_observing_counts_and_moves_nothing(tmp_path: Path) -> None:
+    """The same interventions, not enforced, and the voltages of the run without a shield."""
+    observed = run_scenario(loaded(**SUNNY, shield="observe"), tmp_path / "observe")
+    off = run_scenario(loaded(**SUNNY), tmp_path / "off")
+    assert observed.shield["interventions"] >= 1
+    assert off.shield["interventions"] == 0
+    assert observed.kpis == off.kpis
+    rows = RunResult.load(tmp_path / "observe").decisions()
+    assert len(rows[rows["reason"] == "voltage"]) >= 1
+    assert not rows[rows["reason"] == "voltage"]["enforced"].any()

@@ -1,0 +1,107 @@
+"""From the scenario's names to a shield: every name that does not exist is told, with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cosim.errors import ScenarioError
+from cosim.shield import CapabilityShield, NetworkShield
+from tests.cosim.simulation.worlds import BASE, world
+
+DEVICES = [*BASE["devices"], {"kind": "battery", "name": "bat", "bus": "18", "e_rated_kwh": 100, "p_max_kw": 50},
+           {"kind": "breaker", "name": "cb", "line": "17-18"}]
+
+
+def problems(**shield: Any) -> list[str]:
+    """What is wrong with a section, as `path: message`."""
+    with pytest.raises(ScenarioError) as caught:
+        world(devices=DEVICES, shield=shield)
+    assert all(problem.file == "test.yaml" and problem.line > 0 for problem in caught.value.problems)
+    return [f"{problem.path}: {problem.message}" for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize(("shield", "kind"), [("off", CapabilityShield), (False, CapabilityShield),
+                                              ("observe", NetworkShield), ("enforce", NetworkShield)])
+def test_a_mode_makes_its_shield(shield: Any, kind: type[Any]) -> None:
+    """Off, the devices' own limits; else the network's."""
+    assert isinstance(world(devices=DEVICES, shield=shield)._shield, kind)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "bus": ({"voltage": [{"buses": ["18", "nowhere"]}]},
+            "shield.voltage.0.buses.1: no bus matches 'nowhere'; there are: 1, 2, 3"),
+    "zone": ({"voltage": [{"buses": ["zone:9"]}]},
+             "shield.voltage.0.buses.0: no bus matches 'zone:9'; there are: zone:1"),
+    "branch": ({"loading": [{"branches": ["line.99"]}]}, "shield.loading.0.branches.0: no branch matches 'line.99'"),
+    "rating": ({"loading": [{"branches": ["line.1-2"]}]},
+               "shield.loading.0.branches.0: line.1-2 has no rating; give it one in grid.ratings_ka"),
+    "exchange": ({"exchange": [{"at": "line.x", "p_max_kw": 1}]}, "shield.exchange.0.at: no branch matches 'line.x'"),
+    "reserve": ({"reserve": [{"devices": ["g*"], "up_kw": 1}]},
+                "shield.reserve.0.devices.0: no device matches 'g*'; there are: ld, bat, cb"),
+    "energy": ({"energy": [{"devices": ["bad"]}]}, "shield.energy.0.devices.0: no device matches 'bad'"),
+    "weight": ({"weights": [{"devices": ["pv*"]}]}, "shield.weights.0.devices.0: no device matches 'pv*'"),
+    "loss": ({"n_minus_1": {"branches": ["trafo.1"]}}, "shield.n_minus_1.branches.0: no branch matches 'trafo.1'"),
+    "losses": ({"n_minus_1": {"branches": ["line.*"]}},
+               "shield.n_minus_1.branches: 37 branches; expected at most 24"),
+    "shed": ({"emergency": {"shed": [{"devices": ["bat"]}]}},
+             "shield.emergency.shed.0.devices.0: 'bat' has no setpoint of that kind (scale)"),
+    "trip": ({"emergency": {"trip": ["cb"]}}, "shield.emergency.trip.0: 'cb' has no setpoint of that kind (p_kw"),
+    "lock": ({"switching": {"interlocks": [{"command": "cb.open", "needs": "bus.18.v_pu", "at_least": 1}]}},
+             "shield.switching.interlocks.0.command: no output point matches 'cb.open'"),
+    "needs": ({"switching": {"interlocks": [{"command": "cb.closed", "needs": "bus.99.v_pu", "at_least": 1}]}},
+              "shield.switching.interlocks.0.needs: "),
+    "guard": ({"switching": {"interlocks": [{"command": "bat.p_set_kw", "needs": "bus.18.v_pu", "at_least": 1}]}},
+              "shield.switching.interlocks.0.command: bat.p_set_kw is no position"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_name_that_does_not_exist_is_told_with_its_place(case: str) -> None:
+    """Which, where, and what there is."""
+    shield, expected = WRONG[case]
+    found = problems(**shield)
+    assert len(found) == 1, found
+    assert found[0].startswith(expected)
+
+
+def test_all_wrong_names_are_told_at_once() -> None:
+    """One of each section in one go."""
+    parts: dict[str, Any] = {}
+    for case in ("bus", "branch", "exchange", "reserve", "energy", "weight", "loss", "shed", "lock"):
+        parts |= WRONG[case][0]
+    assert len(problems(**parts)) == 9
+
+
+def test_a_pattern_of_branches_leaves_out_those_without_a_rating() -> None:
+    """Only who is named in full must have one."""
+    assert isinstance(world(shield={"loading": [{"branches": ["line.1*"]}]})._shield, NetworkShield)
+
+
+def test_a_grid_without_devices_has_a_shield_too() -> None:
+    """It can only watch."""
+    simulation = world(devices=[], shield="enforce")
+    simulation.advance_to(2_000_000)
+    assert simulation.points.values[simulation.points.index["shield.infeasible"]] == 1.0  # 0.913 pu at bus 18
+
+
+LATE = pytest.mark.xfail(strict=True, reason="build._assembled makes the shield after the recorder, and after the "
+                                             "other problems were raised")
+
+
+@LATE
+def test_wrong_names_in_the_shield_are_told_with_those_elsewhere() -> None:
+    """A device and a limit in one go."""
+    with pytest.raises(ScenarioError) as caught:
+        world(devices=[*DEVICES, {"kind": "battery", "name": "b2", "bus": "99", "e_rated_kwh": 1, "p_max_kw": 1}],
+              shield={"voltage": [{"buses": ["nowhere"]}]})
+    assert sorted(problem.path for problem in caught.value.problems) == ["devices.3.bus", "shield.voltage.0.buses.0"]
+
+
+@LATE
+def test_a_scenario_whose_shield_is_wrong_leaves_nothing_on_disk(tmp_path: Any) -> None:
+    """The recorder is made last."""
+    with pytest.raises(ScenarioError):
+        world(out=tmp_path / "run", shield={"voltage": [{"buses": ["nowhere"]}]})
+    assert not (tmp_path / "run").exists()
