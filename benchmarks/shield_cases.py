@@ -37,25 +37,18 @@ YEAR_BEGIN = datetime.fromisoformat("2016-01-01T00:00:00+01:00")
 PEAK_PU = {"pv3_p_pu": 0.616379, "pv5_p_pu": 0.602631}
 """The year's highest values of the two PV columns in `simbench_year`."""
 
-CASE33_LOADS = """\
-  - {kind: load, each: "load:?", name: "shop_{}", element: "{}", profile: simbench_year#g0_a_p_pu,
-     q_profile: simbench_year#g0_a_q_pu}
-  - {kind: load, each: "load:??", name: "home_{}", element: "{}", profile: simbench_year#h0_a_p_pu,
-     q_profile: simbench_year#h0_a_q_pu}"""
-CIGRE_LOADS = """\
-  - {kind: load, each: "load:Load_R*", name: "home_{}", element: "{}", profile: simbench_year#h0_a_p_pu,
-     q_profile: simbench_year#h0_a_q_pu}
-  - {kind: load, each: "load:Load_CI*", name: "shop_{}", element: "{}", profile: simbench_year#g0_a_p_pu,
-     q_profile: simbench_year#g0_a_q_pu}"""
+SHOPS, HOMES = ("g0_a_p_pu", "g0_a_q_pu"), ("h0_a_p_pu", "h0_a_q_pu")
 
 
 @dataclass(frozen=True, slots=True)
 class Feeder:
-    """A network, its loads' device lines, and equal inverters at `buses`: each feeds in `peak_kw` at the highest sun."""
+    """A network; which of its loads are shops and which homes (patterns); and equal inverters at `buses`: each feeds
+    in `peak_kw` at the highest sun."""
 
     name: str
     network: str
-    loads: str
+    shops: str
+    homes: str
     buses: tuple[str, ...]
     peak_kw: float
     q_max_pu: float
@@ -65,8 +58,8 @@ class Feeder:
 
 
 FEEDERS = {
-    "case33bw": Feeder("case33bw", "case33bw", CASE33_LOADS, ("13", "18", "22", "25", "29", "33"), 1458.0, 0.8),
-    "cigre_mv": Feeder("cigre_mv", "cigre_mv", CIGRE_LOADS,
+    "case33bw": Feeder("case33bw", "case33bw", "?", "??", ("13", "18", "22", "25", "29", "33"), 1458.0, 0.8),
+    "cigre_mv": Feeder("cigre_mv", "cigre_mv", "Load_CI*", "Load_R*",
                        tuple(f"Bus_{i}" for i in (3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14)), 1100.0, 0.6),
 }
 OVERSIZE = 1.2
@@ -90,13 +83,24 @@ class Window:
         return cls(round(first * step_s), round(step_s, 6), last - first)
 
 
-def feeder_text(feeder: Feeder, window: Window, seed: int, extra: str = "shield: enforce") -> str:
-    """The scenario file of a feeder; `extra` are further lines, `shield:` among them."""
+def _profile(column: str, interpolation: str = "linear") -> str:
+    return f"{{file: simbench_year, column: {column}, interpolation: {interpolation}}}"
+
+
+def feeder_text(feeder: Feeder, window: Window, seed: int, extra: str = "shield: enforce", loads: str = "hold") -> str:
+    """The scenario file of a feeder; `extra` are further lines, `shield:` among them.
+
+    `loads` is how load profiles go on between their quarter-hours: `hold` (a step) or `linear`.
+    """
     columns = list(PEAK_PU)
+    consumers = "\n".join(
+        f"  - {{kind: load, each: 'load:{pattern}', name: '{name}_{{}}', element: '{{}}', "
+        f"profile: {_profile(p, loads)}, q_profile: {_profile(q, loads)}}}"
+        for name, pattern, (p, q) in (("shop", feeder.shops, SHOPS), ("home", feeder.homes, HOMES)))
     inverters = "\n".join(
         f"  - {{kind: pv, name: pv_{bus}, bus: '{bus}', p_rated_kw: {feeder.peak_kw / PEAK_PU[column]:.1f}, "
         f"s_rated_kva: {feeder.peak_kw * OVERSIZE:.1f}, q_max_pu: {feeder.q_max_pu}, "
-        f"profile: {{file: simbench_year, column: {column}, interpolation: linear}}}}"
+        f"profile: {_profile(column)}}}"
         for bus, column in ((bus, columns[2 * i // len(feeder.buses)]) for i, bus in enumerate(feeder.buses)))
     start = YEAR_BEGIN + timedelta(seconds=window.begin_s)
     return f"""\
@@ -108,7 +112,7 @@ step_s: {window.step_s:.6f}
 grid: {{network: {feeder.network}}}
 limits: {{v_min_pu: {feeder.v_min_pu}, v_max_pu: {feeder.v_max_pu}, loading_max: {feeder.loading_max}}}
 devices:
-{feeder.loads}
+{consumers}
 {inverters}
 agents: []
 record: {{points: []}}

@@ -2,8 +2,8 @@
 
 Requests lie inside the devices' circles, so that the devices would do what is asked, and break a limit. The distance
 is that of the inverters' effective powers, at the request and at what the shield applied. The optimum is
-`optimal_projection.project` at the exact limits: the shield's margin counts against the shield. The optimiser also starts
-from the shield's answer, so it never ends farther away unless it fails.
+`optimal_projection.project` at the exact limits: the shield's margin counts against the shield. The optimiser also
+starts from the shield's answer, so it never ends farther away unless it fails.
 """
 
 from __future__ import annotations
@@ -64,9 +64,11 @@ def compare(part: Part) -> list[Compared]:
             return
         at, applied = inverters.devices, decision.trial.dispatch
         where = f"{part} at t_us = {t_us}, request q {np.round(seen.trials[0].dispatch.q_kvar[at], 3).tolist()}"
-        unsafe.append((inverters.problem(seen.trials[0]), applied.p_kw[at], applied.q_kvar[at], decision.rung.name, where))
+        unsafe.append((inverters.problem(seen.trials[0]), applied.p_kw[at], applied.q_kvar[at], decision.rung.name,
+                       where))
 
     ask = policy("inside", inverters, judge, np.random.default_rng(seed))
+    simulation.advance_to(0)
     simulation._shield = Watch(simulation._shield, note)
     for k in range(1, window.steps + 1):
         ask(simulation.grid.state)

@@ -22,6 +22,7 @@ from multiprocessing import get_context
 import numpy as np
 from scipy.stats import beta
 
+from benchmarks import shield_channel
 from benchmarks.optimal_projection import least_violation
 from benchmarks.projection_model import Problem
 from benchmarks.shield_cases import (
@@ -38,12 +39,14 @@ from benchmarks.shield_cases import (
 from benchmarks.shield_oracle import Oracle
 from cosim.points import Vector
 from cosim.shield.assess import Attempt
-from cosim.shield.decision import Asked, Shield, ShieldDecision, Trial
+from cosim.shield.decision import Asked, Shield, ShieldDecision, ShieldReason, Trial
 from cosim.state import GridState, Response
 
 CONFIRMED_MOST = 200
 """Flagged states of one cell that are put to the independent feasibility solve."""
 FAILURES_SHOWN = 10
+JUST_BEFORE_US = 30_000_000
+"""What a decision did behind a channel shows a scan or three later: a flag that old still speaks for it."""
 
 
 class Seen:
@@ -106,6 +109,8 @@ class Share:
     checked: int = 0
     """Accepted states solved again by pandapower."""
     confirmed: int = CONFIRMED_MOST
+    channel: str = ""
+    """Quality of the channel between the field and a shield in the control centre; "": the year, in the field."""
 
     @property
     def seed(self) -> int:
@@ -113,7 +118,14 @@ class Share:
 
     @property
     def window(self) -> Window:
-        return Window.of_year(self.calls, self.share, self.of)
+        return shield_channel.window(self.calls) if self.channel else Window.of_year(self.calls, self.share, self.of)
+
+    def text(self) -> str:
+        """The scenario file."""
+        if self.channel and self.shielded:
+            return shield_channel.text(self.feeder, self.channel, self.calls, self.seed)
+        mode, loads = "enforce" if self.shielded else "off", "linear" if self.channel else "hold"
+        return feeder_text(FEEDERS[self.feeder], self.window, self.seed, f"shield: '{mode}'", loads)
 
 
 @dataclass(slots=True)
@@ -162,6 +174,7 @@ class Counting:
         self.accepted: list[tuple[Vector, Vector, GridState]] = []
         self._every = max(1, share.window.steps // share.checked) if share.checked else 0
         self._rng = np.random.default_rng(share.seed + 500)
+        self._flagged_us = -JUST_BEFORE_US - 1
 
     def __call__(self, decision: ShieldDecision, seen: Seen, ms: float, t_us: int) -> None:
         tally, counts = self.tally, self.tally.counts
@@ -169,8 +182,11 @@ class Counting:
         counts[decision.rung.name] += 1
         tally.times_ms.append(ms)
         state, kept = decision.trial.state, self.judge(decision.trial.state)
-        counts["requests violating"] += not self.judge(seen.trials[0].state)
-        self._energy(decision.trial, seen.trials[0])
+        first = seen.trials[0] if seen.trials else decision.trial  # a shield that believes has a model of its own
+        counts["requests violating"] += not self.judge(first.state)
+        self._energy(decision.trial, first)
+        if decision.infeasible:
+            self._flagged_us = t_us
         if not own_limits_kept(self.inverters, decision.trial):
             counts["device limits passed"] += 1
             tally.fail(self._repro("device limits passed", t_us, decision))
@@ -178,9 +194,11 @@ class Counting:
             counts["violating"] += 1
             if decision.infeasible:
                 counts["infeasible"] += 1
-                self._keep_flagged(seen.trials[0], self._repro("flag refuted", t_us, decision))
+                self._keep_flagged(first, self._repro("flag refuted", t_us, decision))
             elif self.share.shielded:
                 counts["unflagged"] += 1
+                counts["unflagged, a report stale"] += bool((decision.reason == ShieldReason.STALE).any())
+                counts["unflagged, flagged just before"] += t_us - self._flagged_us <= JUST_BEFORE_US
                 tally.fail(self._repro("unflagged", t_us, decision))
         elif decision.infeasible:
             counts["flagged though kept"] += 1
@@ -204,19 +222,21 @@ class Counting:
             self.flagged[place:place + 1] = [(self.inverters.problem(requested), repro)]
 
     def _repro(self, what: str, t_us: int, decision: ShieldDecision) -> str:
-        share, v = self.share, decision.trial.state.v_pu
-        return (f"{what}: Share({share.feeder!r}, {share.policy!r}, {share.calls}, {share.share}, {share.of}) at "
-                f"t_us = {t_us} on rung {decision.rung.name}: v {v.min():.7f}..{v.max():.7f}, requested "
-                f"{np.array2string(decision.requested[~np.isnan(decision.requested)], precision=6, max_line_width=500)}")
+        share, v, asked = self.share, decision.trial.state.v_pu, decision.requested
+        channel = f", channel={share.channel!r}" if share.channel else ""
+        return (f"{what}: Share({share.feeder!r}, {share.policy!r}, {share.calls}, {share.share}, "
+                f"{share.of}{channel}) at t_us = {t_us} on rung {decision.rung.name}: v {v.min():.7f}..{v.max():.7f}, "
+                f"requested {np.array2string(asked[~np.isnan(asked)], precision=6, max_line_width=500)}")
 
 
 def run(share: Share) -> Tally:
     """Drive one share through the engine, then check what was flagged and a sample of what was accepted."""
-    feeder, window = FEEDERS[share.feeder], share.window
-    simulation = built(feeder_text(feeder, window, share.seed, f"shield: '{'enforce' if share.shielded else 'off'}'"))
+    window = share.window
+    simulation = built(share.text())
     inverters, judge = Inverters(simulation), Judge(simulation)
     counting = Counting(share, inverters, judge)
     ask = policy(share.policy, inverters, judge, np.random.default_rng(share.seed))
+    simulation.advance_to(0)
     simulation._shield = Watch(simulation._shield, counting)
     step_us, begun_s = round(window.step_s * 1e6), time.perf_counter()
     for k in range(1, window.steps + 1):
@@ -225,9 +245,9 @@ def run(share: Share) -> Tally:
         if k % max(window.steps // 10, 1) == 0:
             _tell(share, k / window.steps, counting.tally, begun_s)
     counting.tally.wall_s = time.perf_counter() - begun_s
-    if share.shielded:
+    if share.shielded and not share.channel:
         _confirm(counting)
-        _recheck(counting, feeder)
+        _recheck(counting, FEEDERS[share.feeder])
     return counting.tally
 
 
@@ -260,12 +280,19 @@ def _recheck(counting: Counting, feeder: Feeder) -> None:
         counting.tally.counts["rechecked and violating"] += not kept
 
 
-def run_all(shares: Sequence[Share], processes: int) -> dict[tuple[str, str, bool], Tally]:
-    """Every share, `processes` at a time; tallies by (feeder, policy, shielded)."""
-    found: dict[tuple[str, str, bool], Tally] = {}
-    tallies = map(run, shares) if processes == 1 else get_context("spawn").Pool(processes).imap(run, shares)
+Cell = tuple[str, str, str, bool]
+
+
+def run_all(shares: Sequence[Share], processes: int) -> dict[Cell, Tally]:
+    """Every share, `processes` at a time; tallies by (feeder, policy, channel, shielded)."""
+    found: dict[Cell, Tally] = {}
+    if processes == 1:
+        tallies = [run(share) for share in shares]
+    else:
+        with get_context("spawn").Pool(processes) as pool:
+            tallies = pool.map(run, shares, chunksize=1)
     for share, tally in zip(shares, tallies, strict=True):
-        found.setdefault((share.feeder, share.policy, share.shielded), Tally()).add(tally)
+        found.setdefault((share.feeder, share.policy, share.channel, share.shielded), Tally()).add(tally)
     return found
 
 

@@ -5,6 +5,7 @@ This is the only module of `cosim` that reads a clock; whoever needs one is give
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import IntEnum
 from time import perf_counter
 from typing import Protocol
@@ -25,6 +26,11 @@ class WallStopwatch:
     def now_s(self) -> float:
         """Seconds of wall time since an arbitrary start."""
         return perf_counter()
+
+
+def wall_stamp() -> str:
+    """The wall-clock time, for records that are evidence (ISO 8601, UTC): never digested."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Section(IntEnum):

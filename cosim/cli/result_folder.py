@@ -45,7 +45,8 @@ def check_free(folder: Path, *, force: bool) -> None:
 
 def _is_stillborn(folder: Path) -> bool:
     """Whether a run was killed here before its manifest said that there is a result: nothing is recorded yet."""
-    first = frozenset(("commits.jsonl", "scenario.yaml", "inputs", f".{_MARK}.tmp", ".scenario.yaml.tmp"))
+    first = frozenset(("commits.jsonl", "scenario.yaml", "inputs", "audit.jsonl", f".{_MARK}.tmp",
+                       ".scenario.yaml.tmp"))
     names = [path.name for path in folder.iterdir()]
     return "commits.jsonl" in names and first.issuperset(names) and (folder / "commits.jsonl").stat().st_size == 0
 

@@ -90,6 +90,10 @@ class Breaker(Group):
         waiting = self._due_us != NEVER_US
         self._due_us = np.where(pending, np.where(waiting, self._due_us, t_us + self._delay_us), NEVER_US)
 
+    def standing(self) -> Vector:
+        """Where the contacts are, or where they are on their way to."""
+        return np.array([self.closed ^ (self._due_us != NEVER_US)], np.float64)
+
     def measure(self, out: Vector) -> None:
         """Position, operations."""
         out[0], out[1] = self.closed, self.operations

@@ -171,6 +171,11 @@ class Generator(Group):
             self._since_us[changed] = t_us
             self.on = on
 
+    def standing(self) -> Vector:
+        """Whether units run; nothing of the other setpoints."""
+        nothing = np.full(self.n, np.nan)
+        return np.array([self.on, nothing, nothing, nothing], np.float64)
+
     def measure(self, out: Vector) -> None:
         """p, q, running and the counters."""
         out[0], out[1], out[2] = self.p_kw, self.q_kvar, self.on

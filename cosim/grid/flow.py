@@ -21,7 +21,9 @@ from cosim.grid.plan import Plan, make_plan, summed
 from cosim.grid.plan_flows import Feed, PlanSolution, bus_injections
 from cosim.state import BoolArray, ComplexArray, Dispatch, FloatArray, Flows, GridState, KnownFlows, Topology
 
-LOW_VOLTAGE_PU = 0.8
+LOW_VOLTAGE_PU = 0.9
+"""A warm-started solution below this has to be confirmed from a start that knows nothing (a low root was seen at
+0.87)."""
 MAX_PLANS = 32
 Q_LIMIT_MARGIN_KVAR = 1e-3
 """A reactive limit counts as passed beyond this."""

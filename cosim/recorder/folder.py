@@ -61,6 +61,8 @@ class Commit:
     rows: dict[str, int]
     parts: dict[str, int]
     sha256: dict[str, str]
+    audit: str = ""
+    """The audit log's seal (``COUNT:HEAD``), where there is one."""
 
 
 EMPTY_COMMIT = Commit(-1, {}, {}, {})
@@ -177,18 +179,18 @@ class ResultFolder:
         return self, commits
 
     def commit(self, t_us: int, tables: Mapping[str, pa.Table], rows: Mapping[str, int],
-               sha256: Mapping[str, str]) -> None:
+               sha256: Mapping[str, str], audit: str = "") -> None:
         """Make new columns of some tables part of the result.
 
-        `rows` and `sha256` are of each table's beginning up to now.  RecordError when the disk refuses: then
-        nothing of it counts, and the same call may be made again.
+        `rows` and `sha256` are of each table's beginning up to now, `audit` is the audit log's seal.  RecordError when
+        the disk refuses: then nothing of it counts, and the same call may be made again.
         """
         parts = dict(self.last.parts)
         try:
             for name, table in tables.items():
                 self._write_part(name, parts.get(name, 0), table)
                 parts[name] = parts.get(name, 0) + 1
-            commit = Commit(t_us, dict(rows), parts, dict(sha256))
+            commit = Commit(t_us, dict(rows), parts, dict(sha256), audit)
             self._append(json.dumps(asdict(commit)).encode() + b"\n")
         except OSError as error:
             raise self._refused(error, t_us) from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from cosim.audit.log import Stamp, no_stamp
 from cosim.points import Ids
 from cosim.recorder.folder import Opener, open_new
 
@@ -46,7 +47,9 @@ class RecordOptions:
     `sample` when it is time.  A flush is due at the end of an instant with `flush_bytes` buffered or `flush_s` wall
     seconds since the last (a part of Parquet costs 13 us a column whatever its rows, so few large ones are cheap).
     `opener` opens files for writing (tests put a full disk in its place).  `keep_inputs` puts what the run read into
-    the new folder; it is called before the manifest says that there is a run to resume, which needs them.
+    the new folder; it is called before the manifest says that there is a run to resume, which needs them.  With `audit`
+    the shield's decisions and what came from outside are also written to a log with a hash chain, `stamp` giving the
+    wall time of each record.
     """
 
     sample_ids: Ids | None = None
@@ -57,3 +60,13 @@ class RecordOptions:
     flush_bytes: int = 32_000_000
     opener: Opener = open_new
     keep_inputs: Callable[[Path], None] = lambda _: None
+    audit: bool = False
+    stamp: Stamp = no_stamp
+
+
+def shortened(value: object) -> str:
+    """A value for a message."""
+    text = repr(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f"{len(value)} entries"
+    return text if len(text) <= 60 else f"{text[:60]}…"

@@ -14,7 +14,7 @@ is recorded must come from scenario, seed and journal alone: no row may speak of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ import pyarrow as pa
 from cosim.commands import Command
 from cosim.errors import FolderError, RecordError
 from cosim.points import PointDatabase, Vector
+from cosim.recorder.audit_trail import AuditTrail
 from cosim.recorder.digest import DIGESTED, Checkpoint, TableHash, run_digest
 from cosim.recorder.folder import Commit, ResultFolder, read_manifest
-from cosim.recorder.options import Keep, RecordOptions, RunAbout
+from cosim.recorder.options import Keep, RecordOptions, RunAbout, shortened
 from cosim.recorder.result import FolderSource, MemorySource, RunResult
 from cosim.recorder.tables import (
     FORMAT,
@@ -77,8 +78,10 @@ class Recorder:
                 if self._about.scenario_text:
                     store.write_text("scenario.yaml", self._about.scenario_text)
                 self._options.keep_inputs(folder)
+                self._audit.open(folder)
                 self._write_manifest("running")
             except RecordError as error:
+                self._audit.discard()
                 store.discard()
                 why = getattr(error.__cause__, "strerror", None) or error
                 raise FolderError(f"{folder}: cannot be written: {why}") from error
@@ -101,8 +104,10 @@ class Recorder:
             self._prepare(points, about, options, stopwatch or WallStopwatch(), commits)
             self._check_same(folder, manifest)
             self._folder = store
+            self._audit.reopen(folder, commits[-1].audit if commits else "")
             self._write_manifest("running")
         except RecordError:
+            self._audit.abandon()
             store.close()
             raise
         return self
@@ -131,6 +136,7 @@ class Recorder:
         self._decision_seq: list[int] = []
         self._messages: list[MessageRow] = []
         self._folder = None
+        self._audit = AuditTrail(self._about, self._options, points)
         self._memory: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
         self._rows = dict.fromkeys(TABLES, 0)
         self._commits, self._verified = commits, 0
@@ -138,6 +144,7 @@ class Recorder:
                                                              for c in commits]) for name in DIGESTED}
         self._flushed_s = self._manifest_s = stopwatch.now_s()
         self._closed = False
+        self._sealed: Mapping[str, Any] = {}
         self._summary: Mapping[str, Any] = {}
         self._timing: Mapping[str, Any] = {}
         self.flush_seconds = 0.0
@@ -157,6 +164,8 @@ class Recorder:
         """Record that something happened to `subject`."""
         self._seq = seq = self._seq + 1
         self._events.append((t_us, seq, kind, subject, detail, value))
+        if kind.startswith("shield."):
+            self._audit.event(t_us, kind, subject, detail)
 
     def command(self, command: Command) -> None:
         """Record a command (the `Journal` of the inbox); an external one also enters the journal."""
@@ -167,12 +176,14 @@ class Recorder:
         if command.external:
             self._request_seq.append(seq)
             self._requests.append(command)
+            self._audit.command(command)
 
     def decision(self, row: DecisionRow) -> None:
         """Record what the shield made of one request."""
         self._seq = seq = self._seq + 1
         self._decision_seq.append(seq)
         self._decisions.append(row)
+        self._audit.decision(row)
 
     def message(self, row: MessageRow) -> None:
         """Record one message, where the options ask for it; never part of the digest."""
@@ -260,7 +271,8 @@ class Recorder:
             for name, columns in fresh.items():
                 self._memory[name].append(columns)
         elif fresh:
-            self._folder.commit(self._t_us, fresh, rows, sha256)
+            self._audit.flush()
+            self._folder.commit(self._t_us, fresh, rows, sha256, self._audit.seal)
 
     def close(self, status: str, error: str = "", *, summary: Mapping[str, Any] | None = None,
               timing: Mapping[str, Any] | None = None) -> str:
@@ -284,6 +296,7 @@ class Recorder:
         if self._folder is not None:
             if not self.catching_up:
                 self._write_empty_tables()
+            self._sealed = self._audit.close()
             self._write_manifest(status, error)
             self._folder.close()
         self._status, self._error, self._closed = status, error, True
@@ -292,11 +305,13 @@ class Recorder:
     def abandon(self) -> None:
         """Let go of the folder without a flush, after a `close` that was refused: another process may resume it."""
         if self._folder is not None and not self._closed:
+            self._audit.abandon()
             self._folder.close()
 
     def discard(self) -> None:
         """Take back the new folder of a run that could not be built."""
         if self._folder is not None and not self._closed:
+            self._audit.discard()
             self._folder.discard()
 
     def digest(self) -> str:
@@ -324,7 +339,8 @@ class Recorder:
         wanted = [name for name in TABLES if name != "messages" or self._options.messages]
         empty = {name: self._schemas()[name].empty_table() for name in wanted if not last.parts.get(name)}
         if empty:
-            self._folder.commit(self._t_us, empty, self._rows, {n: t.hexdigest() for n, t in self._hashes.items()})
+            self._folder.commit(self._t_us, empty, self._rows, {n: t.hexdigest() for n, t in self._hashes.items()},
+                                self._audit.seal)
 
     def _write_manifest(self, status: str, error: str = "") -> None:
         assert self._folder is not None
@@ -344,7 +360,7 @@ class Recorder:
             "scenario": dict(about.scenario), "overrides": list(about.overrides),
             "external": list(about.external),
             "points": [{"name": p.name, "unit": p.unit, "kind": p.kind.value} for p in self.points.points],
-            "sampled": list(self._sampled),
+            "sampled": list(self._sampled), **self._sealed,
         }
 
     # -- resuming --------------------------------------------------------------------------------------------------
@@ -357,7 +373,7 @@ class Recorder:
         for key in ("seed", "sampled", "points", "record"):
             if manifest.get(key) != now[key]:
                 raise RecordError(f"{folder}: cannot go on with this run: its {key} is "
-                                  f"{_short(manifest.get(key))}, the run given has {_short(now[key])}")
+                                  f"{shortened(manifest.get(key))}, the run given has {shortened(now[key])}")
 
     def _check_divergence(self, hashes: Mapping[str, TableHash], rows: Mapping[str, int]) -> None:
         """Compare with the commits of the earlier execution; the first that differs is named."""
@@ -381,10 +397,3 @@ class Recorder:
         since_us = self._commits[index - 1].t_us if index else 0
         return RecordError(f"this execution is not the recorded run: {what} between t = {since_us / 1e6:.6f} s and "
                            f"t = {commit.t_us / 1e6:.6f} s; the folder was left as it is")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return f"{len(value)} entries"
-    return text if len(text) <= 60 else f"{text[:60]}…"

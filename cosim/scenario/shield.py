@@ -176,12 +176,14 @@ class Backup(Model):
         "`volt_var`: reactive power against the voltage, curtailment and storage above the band; its loop gain is "
         "checked before the run."))
     deadband_pu: float = Field(0.02, ge=0, le=0.2, description="Half-width around 1 pu in which it does nothing.")
-    full_pu: float = Field(0.05, gt=0, le=0.5, description="Distance from 1 pu at which it gives everything.")
+    full_pu: float | None = Field(None, gt=0, le=1, description=(
+        "Distance from 1 pu at which it gives everything (default: 0.05, or as much more as makes its loop stable); a "
+        "value that makes the loop unstable is refused."))
     smoothing: float = Field(0.5, gt=0, le=1, description="Share of the way to its target taken in one scan.")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.deadband_pu >= self.full_pu:
+        if self.full_pu is not None and self.deadband_pu >= self.full_pu:
             raise ValueError(f"deadband_pu {self.deadband_pu} must be below full_pu {self.full_pu}")
         return self
 

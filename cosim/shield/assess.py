@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,8 @@ from cosim.shield.decision import Trial
 from cosim.shield.limits import Limits
 from cosim.state import Response
 
+#: Authority of a command that nobody gave.
+NOBODY = -1
 #: A voltage below this is taken for the lower root of the power flow, or for collapse.
 LOW_VOLTAGE_PU = 0.8
 
@@ -69,12 +71,15 @@ class Assessed:
 class Assessor:
     """Tries and judges candidates of one call; remembers the one that does the least harm.
 
-    `authority` is the highest in force: limits that it may override bind nobody.
+    `authority` is the highest in force.  At first every hard limit binds; after `overrule` those that it may override
+    do not.
     """
 
     def __init__(self, cases: Sequence[Case], attempt: Attempt, p_max_kw: Vector, authority: int) -> None:
-        self.cases, self.attempt, self.p_max_kw, self.authority = tuple(cases), attempt, p_max_kw, authority
-        self.binding = tuple(case.limits.hard & (case.limits.override > authority) for case in self.cases)
+        self.cases, self.attempt, self.p_max_kw, self._authority = tuple(cases), attempt, p_max_kw, authority
+        self.binding = tuple(case.limits.hard for case in self.cases)
+        self.overriding = NOBODY
+        """The authority that limits are overridden by; `NOBODY` while all bind."""
         self.tried: list[Assessed] = []
 
     def __call__(self, setpoints: Vector, trial: Trial | None = None) -> Assessed:
@@ -90,6 +95,24 @@ class Assessor:
         found = Assessed(setpoints, tuple(trials), tuple(values), harm)
         self.tried.append(found)
         return found
+
+    @property
+    def may_override(self) -> bool:
+        """Whether some hard limit may be overridden by who is in force, and is not yet."""
+        return self.overriding == NOBODY and any(
+            bool((case.limits.hard & (case.limits.override <= self._authority)).any()) for case in self.cases)
+
+    def overrule(self, requested: Assessed) -> Assessed:
+        """Let who is in force override what they may; returns the request judged again."""
+        self.overriding = self._authority
+        self.binding = tuple(case.limits.hard & (case.limits.override > self._authority) for case in self.cases)
+        self.tried = [self.again(one) for one in self.tried]
+        return self.again(requested)
+
+    def again(self, one: Assessed) -> Assessed:
+        """A candidate judged by what binds now."""
+        harm = np.inf if not one.solved else sum((self._harm(k, found) for k, found in enumerate(one.values)), 0.0)
+        return replace(one, harm=harm)
 
     def keeps_margin(self, one: Assessed, share: float) -> bool:
         """Whether the binding limits hold by `share` of their margin."""

@@ -13,7 +13,6 @@ import numpy as np
 
 from cosim.points import Ids, Vector
 from cosim.shield.controls import Frame, Kind
-from cosim.state import Sensitivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +45,10 @@ def target(droop: Droop, frame: Frame, kinds: Ids, v_pu: Vector, standing: Vecto
     return np.asarray(standing + droop.smoothing * (reach - standing))
 
 
-def loop_gain(droop: Droop, frame: Frame, kinds: Ids, sensitivity: Sensitivity, bus: Ids) -> float:
-    """Spectral radius of slope x dV/dQ over the reactive controls; `bus` (n_device,) is where devices stand."""
-    q = np.flatnonzero(kinds == Kind.Q)
-    if not q.size:
+def loop_gain(droop: Droop, reach_kvar: Vector, change: Vector) -> float:
+    """Spectral radius of slope x dV/dQ: devices that give up to `reach_kvar` (n,), and how their voltages answer to
+    each other's reactive power, `change` (n, n) in pu per kvar."""
+    if not reach_kvar.size:
         return 0.0
-    slope = np.maximum(np.abs(frame.high[q]), np.abs(frame.low[q])) / (droop.full_pu - droop.deadband_pu)
-    change = sensitivity.v_pu(bus[frame.device[q]])[:, q]
+    slope = reach_kvar / (droop.full_pu - droop.deadband_pu)
     return float(np.abs(np.linalg.eigvals(slope[:, None] * change)).max())

@@ -116,6 +116,11 @@ class Controls:
             return Envelope(*(np.empty(0) for _ in fields))
         return Envelope(*(np.concatenate([getattr(one, field) for one in each]) for field in fields))
 
+    def reactive(self) -> tuple[Ids, Vector]:
+        """Devices with reactive power of their own, and the most of it by their static range (n,), kvar."""
+        mine = self._is[Kind.Q] & (self.gen < 0)
+        return self.device[mine], np.maximum(np.abs(self._bottom[mine]), np.abs(self._top[mine]))
+
     def read(self, setpoints: Vector, dispatch: Dispatch) -> Vector:
         """Where every control stands in a dispatch (n_all,): what the devices do, not what they were asked."""
         out = np.zeros(self.slot.size)

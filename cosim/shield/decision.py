@@ -113,6 +113,13 @@ class ShieldDecision:
     breaches: tuple[Breach, ...] = ()
     infeasible: bool = False
     advised: Vector | None = None
+    in_field: Vector | None = None
+    """What stands in the field now, where `applied` still has to travel there: `trial` is at this."""
+
+    @property
+    def standing(self) -> Vector:
+        """The setpoints that the devices follow now."""
+        return self.applied if self.in_field is None else self.in_field
 
     @property
     def active(self) -> bool:

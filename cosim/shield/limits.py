@@ -27,7 +27,7 @@ class Bounds:
 
     name: tuple[str, ...]
     reason: ShieldReason
-    unit: str
+    unit: str | tuple[str, ...]
     low: Vector
     high: Vector
     margin: Vector
@@ -62,7 +62,8 @@ class Limits:
     def __init__(self, watched: Watched, kinds: Sequence[Bounds], case: str = "") -> None:
         self.watched, self.kinds, self.case = watched, tuple(kinds), case
         self.names = tuple(f"{name}{case}" for kind in kinds for name in kind.name)
-        self.units = tuple(kind.unit for kind in kinds for _ in kind.name)
+        self.units = tuple(unit for kind in kinds for unit in (
+            kind.unit if isinstance(kind.unit, tuple) else (kind.unit,) * len(kind.name)))
         self.low, self.high, self.margin, self.hard, self.override = (
             np.concatenate([getattr(kind, field) for kind in kinds]) for field in (
                 "low", "high", "margin", "hard", "override"))

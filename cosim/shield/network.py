@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
 from cosim.points import Vector
-from cosim.shield.assess import Assessed, Assessor, Attempt, Case
+from cosim.shield.assess import NOBODY, Assessed, Assessor, Attempt, Case
 from cosim.shield.capability import Limited
 from cosim.shield.controls import Kind
 from cosim.shield.decision import Asked, Breach, Reasons, Rung, ShieldDecision, ShieldReason
@@ -98,15 +98,42 @@ class NetworkShield:
         prepared = self._prepared(asked)
         assess = self._assessor(asked, attempt)
         requested = assess(prepared.limited.setpoints)
+        repaired = self._answer(asked, prepared, requested, assess)
+        if assess.overriding != NOBODY:
+            requested = assess.again(requested)
+        self._pending = _Pending(repaired.taken, repaired.well, prepared.stopped)
+        decision = self._decision(asked, prepared, requested, repaired, assess)
+        return decision if self._enforce else self._observed(asked, attempt, requested, decision)
+
+    def _answer(self, asked: Asked, prepared: _Prepared, requested: Assessed, assess: Assessor) -> Repaired:
+        """The request if it is safe, else what the chain makes of it."""
         taken = self.means.emergency.standing.taken
+        if prepared.stopped:  # nothing is moved any more, whatever the limits say: they are only told of
+            return Repaired(requested, Rung.EMERGENCY, taken)
         if requested.safe and not self._spoils(requested, assess, prepared):
-            self._pending = _Pending(taken, taken > 0 and assess(prepared.wish).safe, prepared.stopped)
-            rung = Rung.EMERGENCY if taken or prepared.stopped else Rung.REQUEST
-            return self._decision(asked, prepared, requested, Repaired(requested, rung, taken), assess)
+            rung = Rung.EMERGENCY if taken else Rung.REQUEST
+            return Repaired(requested, rung, taken, taken > 0 and assess(prepared.wish).safe)
         situation = Situation(requested, self._last, self._last_safe, asked.authority, taken)
-        repaired = Repair(self.means, assess, situation, self._envelope()).run()
-        self._pending = _Pending(repaired.taken, False, prepared.stopped)
-        return self._decision(asked, prepared, requested, repaired, assess)
+        if assess.may_override:
+            kept = Repair(self.means, assess, situation, self._envelope()).nearest()
+            if kept is not None:
+                return kept
+            # Whoever may break these limits insists, and the others cannot make up for it.
+            requested = assess.overrule(requested)
+            if requested.safe and not self._spoils(requested, assess, prepared):
+                return Repaired(requested, Rung.EMERGENCY if taken else Rung.REQUEST, taken)
+            situation = replace(situation, requested=requested)
+        return Repair(self.means, assess, situation, self._envelope()).run()
+
+    def _observed(self, asked: Asked, attempt: Attempt, requested: Assessed,
+                  decision: ShieldDecision) -> ShieldDecision:
+        """What a shield that only observes says: the devices' own limits are all that is applied."""
+        self._pending = _Pending()
+        plain = self.means.capability.limit(asked.values)
+        same = plain.setpoints.tobytes() == requested.setpoints.tobytes()
+        trial = requested.trial if same else attempt(plain.setpoints)
+        advised = None if decision.applied.tobytes() == plain.setpoints.tobytes() else decision.applied
+        return replace(decision, applied=plain.setpoints, trial=trial, advised=advised)
 
     def settled(self, decision: ShieldDecision, t_us: int) -> None:
         """What was applied: the only place where the shield's memory changes."""
@@ -131,9 +158,9 @@ class NetworkShield:
         stopped = means.emergency.stops(stop=asked.stop, reset=asked.reset)
         values = means.emergency.halted(asked.values) if stopped else asked.values
         acted = means.emergency.acted(values, standing.taken)
-        limited = self._limited(acted, asked)
+        limited = means.capability.limit(acted) if stopped else self._limited(acted, asked)
         wish = limited.setpoints
-        if standing.taken:
+        if standing.taken and not stopped:
             wish = self._limited(means.emergency.acted(values, standing.taken - 1), asked).setpoints
         reason = limited.reason
         if stopped or standing.taken:
@@ -179,11 +206,8 @@ class NetworkShield:
             distance = float(np.hypot(distance, effective_distance(self.means.controls, requested, found)))
             reason = self._reasons(requested, found, limited, breaches)
         infeasible = not found.safe
-        decision = ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,
-                                  infeasible)
-        if self._enforce or found.setpoints is limited.setpoints:
-            return decision
-        return replace(decision, applied=limited.setpoints, trial=requested.trial, advised=found.setpoints)
+        return ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,
+                              infeasible)
 
     def _breaches(self, requested: Assessed, found: Assessed, assess: Assessor) -> tuple[Breach, ...]:
         """Limits that the request would have broken, over all cases, the worst first."""
@@ -196,7 +220,7 @@ class NetworkShield:
                 continue
             after = found.values[k] if k < len(found.values) else None
             unknown = np.full(values.size, np.nan)
-            broken += case.limits.breaches(values, unknown if after is None else after, assess.authority)
+            broken += case.limits.breaches(values, unknown if after is None else after, assess.overriding)
         if not requested.solved:
             return (Breach("grid.converged", ShieldReason.DIVERGENCE, 1.0, 0.0, float(found.solved), "", True),)
         return tuple(broken)

@@ -34,6 +34,8 @@ UNRELATED = 1e-3
 """A device that moves every row by less than this share of the most effective one is unrelated."""
 IDLE = 1e-5
 """A row whose limit is farther than this share of the widest control's range does not bind."""
+HALVINGS = 6
+"""Most halvings of a step that the power flow does not follow."""
 CUTS = 4
 """Most tangents to the devices' circles in one round."""
 KEPT_MARGIN = 0.5
@@ -58,7 +60,8 @@ class Projected:
 
     best: Assessed | None
     distance: float
-    rounds: int
+    hoped: float
+    """What the first programme promised."""
 
 
 class Projection:
@@ -73,7 +76,7 @@ class Projection:
         """From the linearisation at `start`, which must be solved."""
         frame, point = self._request.frame, start
         best: Assessed | None = None
-        distance, round_ = np.inf, 0
+        distance = hoped = np.inf
         least = start.harm
         frozen = np.zeros(frame.at.size, bool)
         for round_ in range(1, ROUNDS + 1):
@@ -83,6 +86,7 @@ class Projection:
             if y is None:
                 break
             length = float(np.sqrt(y @ y))
+            hoped = length if round_ == 1 else hoped
             if best is not None and length >= (1.0 - GAIN) * distance:
                 break
             x = np.minimum(np.maximum(frame.at + y / frame.weight, frame.low), frame.high)
@@ -100,12 +104,12 @@ class Projection:
             if np.abs(found - here).max(initial=0.0) <= 1e-9 * float(frame.size.max(initial=1.0)):
                 break
             point = moved
-        return Projected(best, distance, round_)
+        return Projected(best, distance, hoped)
 
     def _candidate(self, x: Vector, here: Vector) -> tuple[Assessed, Vector | None]:
         """The candidate at `x`, or on the way to it where the power flow does not follow so far."""
         request = self._request
-        for _ in range(4):
+        for _ in range(HALVINGS):
             setpoints = self._controls.setpoints(request.setpoints, request.frame, x, request.standing)
             moved = self._assess(setpoints)
             if moved.solved:

@@ -34,6 +34,8 @@ from cosim.shield.switching import Switching
 #: Positions that may be put back in every combination; beyond, one by one and all.
 COMBINED_MOST = 3
 BISECTIONS = 8
+STRETCHED = 1.5
+"""Ratio of distance found to distance promised from which another way is looked at."""
 BACKUP_ROUNDS = 6
 NEIGHBOUR_ROUNDS = 2
 
@@ -70,6 +72,8 @@ class Repaired:
     found: Assessed
     rung: Rung
     taken: int
+    well: bool = False
+    """Whether all would be well with one emergency action fewer."""
 
 
 class Repair:
@@ -100,6 +104,12 @@ class Repair:
         setpoints = self._means.capability.limit(one.setpoints).setpoints
         return one if setpoints is one.setpoints else self._assess(setpoints)
 
+    def nearest(self) -> Repaired | None:
+        """A safe candidate near the request that leaves positions as they are asked to be; None where there is none."""
+        found = self._project(self._situation.requested)
+        taken = self._situation.taken
+        return None if found is None else Repaired(found, Rung.EMERGENCY if taken else Rung.PROJECTION, taken)
+
     @property
     def hold(self) -> Assessed:
         """Staying with what was applied last."""
@@ -128,9 +138,14 @@ class Repair:
             found = self._assess(setpoints)
             if self._assess.keeps_margin(found, 0.0) and not self._means.switching.spoils(self.hold.trial, found.trial):
                 yield found
-        options = [requested, self._assess(self._put_back(requested.setpoints, changed))]
-        found_ = [one for option in options if (one := self._project(option)) is not None]
-        yield from sorted(found_, key=lambda one: self.distance(requested, one))
+        # As asked first: a distance in kVA does not see a position that is refused, nor whom it drags along.
+        if not self._means.switching.spoils(self.hold.trial, requested.trial):
+            found_ = self._project(requested)
+            if found_ is not None:
+                yield found_
+        found_ = self._project(self._assess(self._put_back(requested.setpoints, changed)))
+        if found_ is not None:
+            yield found_
 
     def _put_back(self, setpoints: Vector, slots: Ids) -> Vector:
         out = setpoints.copy()
@@ -149,8 +164,18 @@ class Repair:
         for start in self._starts(requested, request):
             projected = Projection(self._means.controls, self._assess, request).run(start)
             if projected.best is not None:
-                return projected.best
+                return self._nearer(requested, projected.best, projected.distance / max(projected.hoped, 1e-9))
         return None
+
+    def _nearer(self, requested: Assessed, found: Assessed, stretch: float) -> Assessed:
+        """`found`, or a point on the way from where we stand where that is nearer: looked at when the projection ended
+        much farther (`stretch`) than its first programme promised."""
+        if stretch < STRETCHED or not self.hold.safe:
+            return found
+        between = self._bisected(requested, self.hold)
+        if between is None or self.distance(requested, between) >= self.distance(requested, found):
+            return found
+        return between
 
     def _request(self, requested: Assessed) -> Request | None:
         controls = self._means.controls
@@ -217,7 +242,7 @@ class Repair:
             safe = self._nearest_tried() or safe
         if not safe.safe:
             return
-        nearer = self._bisected(safe)
+        nearer = self._bisected(self._situation.requested, safe)
         yield safe if nearer is None else nearer
 
     def _nearest_tried(self) -> Assessed | None:
@@ -227,18 +252,18 @@ class Repair:
                  if self._assess.keeps_margin(one, 0.5) and not switching.spoils(before, one.trial)]
         return min(found, key=lambda one: self.distance(self._situation.requested, one), default=None)
 
-    def _bisected(self, safe: Assessed) -> Assessed | None:
-        """The farthest candidate on the way from `safe` to the request that bisection finds."""
+    def _bisected(self, requested: Assessed, safe: Assessed) -> Assessed | None:
+        """The farthest candidate on the way from `safe` to a request that bisection finds."""
         controls = self._means.controls
-        requested = self._situation.requested
-        frame = controls.frame(safe.setpoints, safe.trial.dispatch, self._envelope, self._voltages(safe))
+        request = self._request(requested)
+        if request is None:
+            return None
+        frame, end = request.frame, request.standing
         begin = controls.read(safe.setpoints, safe.trial.dispatch)[frame.index]
-        end = controls.read(requested.setpoints, requested.trial.dispatch)[frame.index]
-        request = Request(safe.setpoints, frame, begin, self._situation.authority[controls.slot[frame.index]])
         best, low, high = None, 0.0, 1.0
         for _ in range(BISECTIONS):
             share = 0.5 * (low + high)
-            found = self._at(request, np.clip(begin + share * (end - begin), frame.low, frame.high))
+            found = self._at(request, begin + share * (end - begin))
             if self._assess.keeps_margin(found, 0.5):
                 best, low = found, share
             else:
@@ -276,7 +301,9 @@ class Repair:
         """Among all that was tried, the least harm that is no worse than staying in any limit."""
         hold, taken = self.hold, self._situation.taken
         held = self._means.emergency.slots(len(self._means.emergency.actions))
-        candidates = [one for one in self._assess.tried if one.solved]
+        spoils = self._means.switching.spoils
+        candidates = [one for one in self._assess.tried if one.solved and not (
+            one is not hold and hold.solved and spoils(hold.trial, one.trial))]
         admitted = [one for one in candidates if self._assess.no_worse(one, hold)] or [hold]
         best = min(admitted, key=lambda one: (one.harm, self.distance(self._situation.requested, one)))
         if held.size and best.solved:

@@ -1,7 +1,7 @@
 """Rules for what has positions: interlocks, operations an hour, loops and islands.
 
 A command that a rule refuses leaves the device where its last command put it.  Only *changes* are judged: a breaker
-that stands as it is asked to stand passes whatever the rules say.
+that stands as it is asked to stand passes whatever the rules say, and so does one that is let go of (it stays).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cosim.plugins import DeviceGroup, Role
+from cosim.plugins import DeviceGroup, PositionedGroup, Role
 from cosim.points import Ids, Vector
 from cosim.shield.decision import Trial
 from cosim.state import Topology
@@ -52,6 +52,10 @@ class Switching:
                  for i in range(len(group.names))]
         self.slots: Ids = np.array(slots, np.int64)
         self._rules = rules
+        self._stepped = [(group, part) for group, part in zip(groups, slices, strict=True)
+                         if isinstance(group, PositionedGroup)]
+        self._stood: Vector = np.full(max((part.stop for part in slices), default=0), np.nan)
+        """Where outputs were last commanded to (n_output,): there they stand when nothing is asked any more."""
         self._moved_us: dict[int, deque[int]] = {slot: deque() for slot in slots}
         self._free = not rules.locks and rules.most_an_hour is None
         self.looks_at_grid = bool(slots) and not (rules.allow_loops and rules.allow_islands)
@@ -61,7 +65,10 @@ class Switching:
         if not self.slots.size:
             return self.slots
         new, old = wanted[self.slots], last[self.slots]
-        return np.asarray(self.slots[(new != old) & ~(np.isnan(new) & np.isnan(old))])
+        open_ = np.isnan(old) & ~np.isnan(new)
+        if open_.any():
+            old = np.where(open_, self._standing()[self.slots], old)
+        return np.asarray(self.slots[(new != old) & ~np.isnan(new)])
 
     def refused(self, wanted: Vector, changed: Ids, t_us: int) -> list[int]:
         """Of the changed slots, those that an interlock or the count of operations forbids."""
@@ -79,11 +86,22 @@ class Switching:
         return not self._rules.allow_loops and new is not old and self._rules.loops(new) > self._rules.loops(old)
 
     def note(self, applied: Vector, last: Vector, t_us: int) -> None:
-        """Count the operations that were let through."""
-        if self._rules.most_an_hour is None:
+        """Count the operations that were let through, and remember where they lead."""
+        if not self.slots.size:
             return
-        for slot in self.changed(applied, last).tolist():
-            self._moved_us[slot].append(t_us)
+        changed = self.changed(applied, last)
+        self._stood[changed] = applied[changed]
+        if self._rules.most_an_hour is not None:
+            for slot in changed.tolist():
+                self._moved_us[slot].append(t_us)
+
+    def _standing(self) -> Vector:
+        """Where outputs stand that nobody commands: as the device says, else where they were commanded to last."""
+        out = self._stood.copy()
+        for group, part in self._stepped:
+            at = group.standing().ravel()
+            out[part] = np.where(np.isnan(at), out[part], at)
+        return out
 
     def _too_often(self, slot: int, t_us: int) -> bool:
         most = self._rules.most_an_hour

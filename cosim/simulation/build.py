@@ -172,10 +172,11 @@ class _Builder:
         crew = self._crew(agents, Stagehands(kernel, points, inbox, channels, site, self.loaded.registry, self.step_us,
                                              hooks.event, budget), hooks)
         self._disturbances(stage)
-        if self.problems:
-            raise ScenarioError(tuple(self.problems))
         fleet = Fleet(groups, stage.extra_bus)
         grid = self._grid(network, fleet)
+        shield = self._shield(Surroundings(network, fleet, grid, points), channels)
+        if self.problems or shield is None:
+            raise ScenarioError(tuple(self.problems))
         self.options.on_files(site.files)
         recorder = self._recorder(points, sample_ids)
         hooks.record(recorder)
@@ -186,7 +187,7 @@ class _Builder:
             f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
         simulation = Simulation(Parts(
             scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
-            self._shield(Surroundings(network, fleet, points), grid, channels), publisher,
+            shield, publisher,
             Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
             sample_ids, ShieldOrders.among(points)))
@@ -196,11 +197,16 @@ class _Builder:
             log_messages(channels.values(), recorder)
         return simulation
 
-    def _shield(self, around: Surroundings, grid: Grid, channels: Mapping[str, Channel]) -> Shield:
-        shield, telemetry = make_shield(self.scenario, around), self.scenario.shield.telemetry
-        if telemetry is None or not isinstance(shield, NetworkShield):
-            return shield
-        return RemoteShield(shield, self.kernel, grid, remote_options(self.scenario, around, channels))
+    def _shield(self, around: Surroundings, channels: Mapping[str, Channel]) -> Shield | None:
+        try:
+            shield, telemetry = make_shield(self.scenario, around), self.scenario.shield.telemetry
+            if telemetry is None or not isinstance(shield, NetworkShield):
+                return shield
+            options = remote_options(self.scenario, around, channels)
+            return RemoteShield(shield, self.kernel, around.grid, options)
+        except ScenarioError as error:
+            self._note(error.problems)
+            return None
 
     def _recorder(self, points: PointDatabase, sample_ids: Ids) -> Recorder:
         make = self.options.recorder

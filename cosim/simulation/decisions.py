@@ -57,6 +57,7 @@ class DecisionLog:
         self._rung = Rung.REQUEST
         self._infeasible = ""
         self._overridden: tuple[str, ...] = ()
+        self._soft: tuple[str, ...] = ()
         self._is_quiet = True
         self._tally = _Tally()
 
@@ -130,6 +131,13 @@ class DecisionLog:
         if decision.rung is not self._rung and max(decision.rung, self._rung) >= Rung.LAST_SAFE:
             event(t_us, "shield.rung", "shield", f"{_words(self._rung)} -> {_words(decision.rung)}",
                   float(decision.rung))
+        soft = {breach.limit: breach for breach in decision.breaches if not breach.hard}
+        for limit in (name for name in soft if name not in self._soft):
+            event(t_us, "shield.soft.begin", limit, f"{limit_words(limit, soft[limit].after)}, soft limit "
+                                                    f"{soft[limit].bound:.6g}")
+        for limit in (name for name in self._soft if name not in soft):
+            event(t_us, "shield.soft.end", limit, "kept again")
+        self._soft = tuple(soft)
         overridden = tuple(breach.limit for breach in decision.breaches if breach.overridden)
         for breach in decision.breaches:
             if breach.overridden and breach.limit not in self._overridden:

@@ -228,8 +228,8 @@ class Simulation:
         self.grid.commit(trial.state, trial.dispatch)
         self._trials.positions = trial.positions
         injections = self._fleet.solved(trial.injections, trial.state, trial.dispatch.topology)
-        self._fleet.settle(decision.applied, injections, trial.state.v_pu, t_us)
-        self._shield.settled(decision, t_us)
+        self._shield.settled(decision, t_us)  # before the devices: it counts what is about to move
+        self._fleet.settle(decision.standing, injections, trial.state.v_pu, t_us)
         self._publisher.settled(decision, trial)
         self.solves += 1
         self._log.write(decision, t_us)

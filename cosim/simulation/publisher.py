@@ -159,7 +159,7 @@ class Publisher:
         out[self._blocks["device_v_pu"]] = self._trial.state.v_pu[self._device_bus]
 
     def _write_outputs(self, out: Vector) -> None:
-        out[self._blocks["outputs"]] = self._decision.applied
+        out[self._blocks["outputs"]] = self._decision.standing
 
     def _write_orders(self, out: Vector) -> None:
         part = self._blocks["shield_orders"]

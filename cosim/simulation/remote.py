@@ -192,9 +192,10 @@ class RemoteShield:
         if oldest > self._options.hold_age_us / 1e6:
             hold_s = self._options.hold_age_us / 1e6
             breaches = (Breach("shield.age_s", ShieldReason.STALE, hold_s, oldest, oldest, "s", True), *breaches)
-        return ShieldDecision(asked.values, limited.setpoints, reason, decided.distance_kva,
+        return ShieldDecision(asked.values, decided.applied, reason, decided.distance_kva,
                               attempt(limited.setpoints), decided.rung, breaches,
-                              decided.infeasible or oldest > self._options.hold_age_us / 1e6, decided.applied)
+                              decided.infeasible or oldest > self._options.hold_age_us / 1e6, decided.advised,
+                              limited.setpoints)
 
     def settled(self, decision: ShieldDecision, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         """Send what was decided, and remember it."""

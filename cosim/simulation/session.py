@@ -14,10 +14,11 @@ from cosim.errors import GridloopError, RecordError
 from cosim.points import Ids, PointDatabase
 from cosim.recorder import Recorder, RecordOptions, RunAbout, RunResult
 from cosim.scenario.loader import LoadedScenario
+from cosim.scenario.shield import ShieldMode
 from cosim.simulation.build import BuildOptions, build
 from cosim.simulation.engine import Simulation
 from cosim.simulation.inputs import copy_inputs, reopened
-from cosim.stopwatch import Stopwatch, WallStopwatch
+from cosim.stopwatch import Stopwatch, WallStopwatch, wall_stamp
 
 #: Told of simulation time done and to do, microseconds.
 Progress = Callable[[int, int], None]
@@ -157,7 +158,8 @@ def _record_options(loaded: LoadedScenario, options: RunOptions, sample_ids: Ids
     record = loaded.scenario.record
     period_s = loaded.scenario.step_s if record.period_s is None else record.period_s
     return RecordOptions(sample_ids=sample_ids, period_us=round(period_s * 1e6), messages=record.messages,
-                         flush_s=options.flush_s)
+                         flush_s=options.flush_s, audit=loaded.scenario.shield.mode is not ShieldMode.OFF,
+                         stamp=wall_stamp)
 
 
 def versions() -> dict[str, str]:

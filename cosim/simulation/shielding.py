@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cosim.channel import Channel
 from cosim.commands import Authority
 from cosim.errors import GridloopError, Problem, ScenarioError
-from cosim.grid import Network, loops
+from cosim.grid import Grid, Network, loops
 from cosim.plugins import Role, StorageGroup
 from cosim.points import Ids, PointDatabase, Vector
 from cosim.scenario.schema import Scenario
@@ -26,7 +26,7 @@ from cosim.scenario.shield import (
 )
 from cosim.shield import CapabilityShield, NetworkShield, Shield, ShieldReason
 from cosim.shield.assess import Case
-from cosim.shield.backup import Droop
+from cosim.shield.backup import Droop, loop_gain
 from cosim.shield.capability import Capability
 from cosim.shield.controls import Controls
 from cosim.shield.emergency import Action, Emergency
@@ -39,9 +39,12 @@ from cosim.shield.switching import Lock, Rules, Switching
 from cosim.shield.thermal import Heating
 from cosim.simulation.fleet import Fleet
 from cosim.simulation.remote import RemoteOptions
+from cosim.state import Directions
 
 #: What counts as one when violations of different kinds are added up.
 V_SCALE_PU, LOADING_SCALE, POWER_SCALE = 0.01, 0.1, 0.01
+#: The backup's reach where the scenario leaves it open, and the loop gain it is then given at most.
+FULL_PU, GAIN_WANTED = 0.05, 0.8
 _POWERS = (Role.P_KW, Role.Q_KVAR, Role.P_CAP_KW)
 
 
@@ -51,6 +54,7 @@ class Surroundings:
 
     network: Network
     fleet: Fleet
+    grid: Grid
     points: PointDatabase
 
 
@@ -104,16 +108,33 @@ class _Builder:
         controls = Controls(self.groups, self.slices, self._weights())
         limits, rows, tau_s = self._limits()
         cases = [Case(limits), *self._contingencies()]
-        droop = Droop(spec.backup.deadband_pu, spec.backup.full_pu, spec.backup.smoothing)
+        droop = self._droop(controls) if spec.backup.kind == "volt_var" else None
         means = Means(controls, capability, Switching(self.groups, self.slices, self._rules()),
                       Positions(self.groups, self.slices, capability), self._emergency(),
-                      droop if spec.backup.kind == "volt_var" else None,
+                      droop,
                       fleet.injection_bus[: fleet.n_device] if fleet.n_device else np.empty(0, np.int64))
         barrier = self._barrier()
         if self.problems:
             raise ScenarioError(tuple(self.problems))
         heating = Heating(limits, rows, tau_s, self.scenario.step_s) if rows.size else None
         return NetworkShield(means, cases, barrier, enforce=spec.mode is ShieldMode.ENFORCE, heating=heating)
+
+    def _droop(self, controls: Controls) -> Droop:
+        """The backup's droop, stable in this grid: its loop gain is looked at before anything runs."""
+        spec, fleet, grid = self.spec.backup, self.fleet, self.around.grid
+        droop = Droop(spec.deadband_pu, spec.full_pu or max(FULL_PU, spec.deadband_pu + 0.01), spec.smoothing)
+        devices, reach_kvar = controls.reactive()
+        one, none = np.ones(devices.size), np.zeros(devices.size)
+        found = grid.state.sensitivity(Directions(devices, none, one, np.full(devices.size, -1), none, none))
+        if found is None:
+            return droop
+        gain = loop_gain(droop, reach_kvar, found.v_pu(fleet.injection_bus[devices]))
+        stable = spec.deadband_pu + (droop.full_pu - spec.deadband_pu) * gain / GAIN_WANTED
+        if gain >= 1.0 and spec.full_pu is not None:
+            self.problems.append(Problem(
+                f"the backup's loop is unstable: slope times dV/dQ has a spectral radius of {gain:.2f}, expected below "
+                f"1; full_pu of {stable:.3g} or more makes it so, or leave it out", "shield.backup.full_pu"))
+        return replace(droop, full_pu=max(droop.full_pu, stable)) if spec.full_pu is None else droop
 
     # -- limits --------------------------------------------------------------------------------------------------------
 
@@ -184,7 +205,8 @@ class _Builder:
                         high.append(np.inf if most is None else most)
                         sources.append(limit)
         base_kva = self.network.base_mva * 1e3
-        return tuple(at), Bounds(tuple(names), ShieldReason.EXCHANGE, "kW", _floats(low), _floats(high),
+        units = tuple("kvar" if reactive else "kW" for _, reactive in at)
+        return tuple(at), Bounds(tuple(names), ShieldReason.EXCHANGE, units, _floats(low), _floats(high),
                                  np.full(len(names), self.spec.margin_loading * base_kva * 1e-2), *_kinds(sources),
                                  POWER_SCALE * base_kva)
 

@@ -23,7 +23,7 @@ from cosim.shield import Asked, NetworkShield, ShieldDecision
 from cosim.simulation import Simulation
 from cosim.simulation.build import build
 from cosim.simulation.trial import Attempts, SolvedTrial
-from cosim.state import Dispatch
+from cosim.state import Dispatch, GridState
 
 BASE_MVA, BASE_KV = 10.0, 12.66
 STEP_US = 1_000_000
@@ -154,14 +154,16 @@ def _device(i: int, kind: str, rng: np.random.Generator, parent: Ids, gens: list
     if bus in gens:
         return None
     gens.append(bus)
-    return {"kind": "generator", "name": at["name"], "element": str(bus + 1), "p_max_kw": kw, "p_min_kw": 0.0, "p_kw": 0.0}
+    return {"kind": "generator", "name": at["name"], "element": str(bus + 1), "p_max_kw": kw, "p_min_kw": 0.0,
+            "p_kw": 0.0}
 
 
 def _shield(rng: np.random.Generator) -> dict[str, Any]:
     """Limits of some width, and now and then an exchange limit, soft limits, weights, blocks to shed."""
     width = float(rng.choice([0.02, 0.05, 0.08]))
     found: dict[str, Any] = {
-        "mode": "enforce", "voltage": [{"v_min_pu": 1.0 - width, "v_max_pu": 1.0 + width, "hard": bool(rng.random() < 0.9)}],
+        "mode": "enforce",
+        "voltage": [{"v_min_pu": 1.0 - width, "v_max_pu": 1.0 + width, "hard": bool(rng.random() < 0.9)}],
         "loading": [{"loading_max": 1.0, "hard": bool(rng.random() < 0.8)}]}
     if rng.random() < 0.3:
         found["exchange"] = [{"p_min_kw": -float(rng.uniform(0, 3000)), "p_max_kw": float(rng.uniform(0, 5000))}]
@@ -273,8 +275,11 @@ class Oracle:
             pp.create_sgen(net, bus, 0.0, 0.0)
         self._net = net
 
-    def solve(self, dispatch: Dispatch) -> dict[str, Vector] | None:
-        """Voltages, apparent power over rating of the branches, import in kW; None without solution."""
+    def solve(self, dispatch: Dispatch, near: GridState | None = None) -> dict[str, Vector] | None:
+        """Voltages, apparent power over rating of the branches, import in kW; None without solution.
+
+        From a flat start, or from the voltages of `near`: a feeder near its limit has more than one solution.
+        """
         net, topology = self._net, dispatch.topology
         net.sgen["p_mw"], net.sgen["q_mvar"] = dispatch.p_kw / 1e3, dispatch.q_kvar / 1e3
         net.line["in_service"] = topology.line_closed
@@ -283,7 +288,10 @@ class Oracle:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                pp.runpp(net, tolerance_mva=1e-9, max_iteration=60, numba=False, init="flat")
+                start: dict[str, Any] = {"init": "flat"} if near is None else {
+                    "init_vm_pu": np.nan_to_num(near.v_pu, nan=1.0),
+                    "init_va_degree": np.nan_to_num(near.angle_deg)}
+                pp.runpp(net, tolerance_mva=1e-9, max_iteration=60, numba=False, **start)
             except pp.LoadflowNotConverged:
                 return None
         line = net.res_line

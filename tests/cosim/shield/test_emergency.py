@@ -159,3 +159,22 @@ def test_the_stop_halts_everything_until_it_is_reset() -> None:
     assert (read(simulation, "pv.p_kw"), read(simulation, "bat.p_kw")) == (700, -200)
     assert rung(simulation) == 0
     assert ("bat.p_set_kw", "emergency_stop", "") in reasons(simulation)
+
+
+def test_the_stop_holds_whatever_it_does_to_the_band() -> None:
+    """Every power to zero means every power: who stands beside the machine relies on it."""
+    battery = {"kind": "battery", "name": "bat", "bus": "18", "e_rated_kwh": 4000, "p_max_kw": 500}
+    spec = {"voltage": [{"v_min_pu": 0.965}], "loading": []}
+    simulation = told(shielded([battery], spec), 2, bat__p_set_kw=300.0)
+    told(simulation, 4, Authority.OPERATOR, shield__stop=1.0)
+    assert (read(simulation, "bat.p_kw"), read(simulation, "bat.q_kvar")) == (0, 0)
+    assert read(simulation, "shield.infeasible") == 1.0
+
+
+def test_no_interlock_stands_in_the_way_of_the_stop() -> None:
+    """Rules for operating are not rules for an emergency."""
+    plant = {"kind": "generator", "name": "g", "bus": "6", "p_min_kw": 300, "p_max_kw": 500, "p_kw": 300}
+    lock = {"command": "g.on", "needs": "bus.6.v_pu", "at_least": 2}
+    simulation = shielded([plant], band(switching={"interlocks": [lock]}))
+    told(simulation, 4, Authority.OPERATOR, shield__stop=1.0)
+    assert read(simulation, "g.p_kw") == 0

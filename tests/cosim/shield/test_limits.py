@@ -218,11 +218,8 @@ def test_an_operator_may_not_pass_what_nobody_may() -> None:
 
 
 #: One operator's command anywhere, however harmless, and the limits that operators may override bind nobody: the
-#: assessor judges by the highest authority in force, not by whose command passes the limit.
-WHOSE = pytest.mark.xfail(strict=True, reason="Assessor.binding looks at the highest authority in force anywhere")
 
 
-@WHOSE
 def test_an_operators_harmless_command_does_not_open_the_limit_for_agents() -> None:
     """What an agent asks is moved whatever else an operator has commanded somewhere."""
     load = {"kind": "load", "name": "ld", "bus": "5", "p_kw": 30, "q_kvar": 5}
@@ -232,7 +229,6 @@ def test_an_operators_harmless_command_does_not_open_the_limit_for_agents() -> N
     assert volts(simulation)[1] <= 1.05
 
 
-@WHOSE
 def test_beside_an_operator_who_overrides_the_agent_alone_is_moved() -> None:
     """Both feed in too much together: the operator's plant stays as asked."""
     second = {**PV, "name": "pv2", "bus": "17"}

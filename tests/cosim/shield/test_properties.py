@@ -11,13 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cosim.points import Vector
 from cosim.shield import Rung, ShieldDecision
-from tests.cosim.shield.feeders import BASE_MVA, Bench, Feeder, Oracle, feeder
+from tests.cosim.shield.feeders import Bench, Feeder, Oracle, feeder
 
 TOLERANCE = 1e-6
 ATTEMPTS_MOST = 600
@@ -32,7 +31,7 @@ def examples(count: int) -> settings:
                     suppress_health_check=list(HealthCheck))
 
 
-# -- the properties -----------------------------------------------------------------------------------------------------
+# -- the properties --------------------------------------------------------------------------------------------------
 
 
 def keeps_safe(what: Feeder, seed: int, rounds: int = 3) -> None:
@@ -56,7 +55,12 @@ def judge(oracle: Oracle, what: Feeder, held: Any, decision: ShieldDecision) -> 
     if found is None:
         assert decision.infeasible, "no solution, and not flagged"
         return
-    np.testing.assert_allclose(state.v_pu, found["voltage"], rtol=0, atol=1e-7)
+    if not np.allclose(state.v_pu, found["voltage"], rtol=0, atol=1e-7, equal_nan=True):
+        same = oracle.solve(decision.trial.dispatch, state)
+        assert same is not None
+        np.testing.assert_allclose(state.v_pu, same["voltage"], rtol=0, atol=1e-7)
+        assert decision.infeasible, "another solution than from a flat start, and not flagged"
+        return
     after = oracle.excess(found, what.shield)
     assert decision.infeasible or after.max(initial=0.0) <= TOLERANCE, f"unflagged violation of {after.max():.3g} pu"
     before = None if held is None else oracle.solve(held)
@@ -101,6 +105,8 @@ def is_pure(what: Feeder, seed: int) -> None:
     bench = Bench(what)
     bench.advance()
     request, other = bench.requests(seed), bench.requests(seed + 1)
+    for one in (request, other):  # a topology's first solve factorises anew, which shows in the last bit
+        bench.ask(one)
     first = bench.ask(request)
     bench.ask(other)
     second = bench.ask(request)
@@ -111,7 +117,10 @@ def is_pure(what: Feeder, seed: int) -> None:
 
 
 def leaves_unrelated_alone(what: Feeder, seed: int) -> None:
-    """Where all broken limits are on some feeders of the slack, devices on its other feeders keep every bit."""
+    """Where all broken limits are on some feeders of the slack, devices on its other feeders keep every bit.
+
+    Unless a position had to be refused.
+    """
     what = replace(what, shield={**{k: v for k, v in what.shield.items() if k not in ("exchange", "emergency")}})
     bench = Bench(what)
     bench.advance()
@@ -119,6 +128,8 @@ def leaves_unrelated_alone(what: Feeder, seed: int) -> None:
     decision = bench.ask(request)
     if decision.rung is not Rung.PROJECTION or any(breach.limit.startswith("grid.") for breach in decision.breaches):
         return
+    if refused_a_position(bench, request, decision):
+        return  # which is not a matter of one feeder: what depended on it may follow
     broken = {_root_of(what, breach.limit) for breach in decision.breaches}
     limited = bench.followed(request)
     root = np.array([what.root_branch(int(bus)) for bus in bench.fleet.injection_bus])
@@ -139,8 +150,8 @@ def loosening_never_costs(what: Feeder, seed: int) -> None:
     bench.advance()
     request = bench.requests(seed)
     tight = bench.ask(request)
-    if tight.rung is not Rung.PROJECTION:
-        return  # only a feasible answer bounds the distance of a looser one
+    if tight.rung is not Rung.PROJECTION or refused_a_position(bench, request, tight):
+        return  # only a feasible answer with the same positions bounds the distance of a looser one
     limits = bench.shield._cases[0].limits
     high, low = limits.high.copy(), limits.low.copy()
     limits.high[:] += 0.3 * limits.scale
@@ -148,7 +159,7 @@ def loosening_never_costs(what: Feeder, seed: int) -> None:
     loose = bench.ask(request)
     limits.high[:], limits.low[:] = high, low
     assert loose.distance_kva <= 1.02 * tight.distance_kva + 0.5, (
-        f"{tight.distance_kva:.6g} kVA with tight limits, {loose.distance_kva:.6g} ({loose.rung.name}) with looser ones")
+        f"{tight.distance_kva:.6g} kVA with tight limits, {loose.distance_kva:.6g} ({loose.rung.name}) with loose ones")
 
 
 def observing_changes_nothing(what: Feeder, seed: int) -> None:
@@ -156,6 +167,7 @@ def observing_changes_nothing(what: Feeder, seed: int) -> None:
     bench = Bench(what)
     bench.advance()
     request = bench.requests(seed)
+    bench.ask(request)  # a topology's first solve factorises anew, which shows in the last bit
     enforced = bench.ask(request)
     bench.shield._enforce = False
     observed = bench.ask(request)
@@ -164,6 +176,12 @@ def observing_changes_nothing(what: Feeder, seed: int) -> None:
     assert observed.rung is enforced.rung
     if not bench.shield.means.emergency.standing.taken:
         assert observed.applied.tobytes() == bench.followed(request).tobytes()
+
+
+def refused_a_position(bench: Bench, request: Vector, decision: ShieldDecision) -> bool:
+    """Whether a breaker, a step or a start stands other than it was asked to."""
+    positions = bench.shield.means.switching.slots
+    return decision.applied[positions].tobytes() != bench.followed(request)[positions].tobytes()
 
 
 def _root_of(what: Feeder, limit: str) -> int:
@@ -183,20 +201,20 @@ def _device_of_output(bench: Bench) -> list[int]:
     return out
 
 
-# -- as tests -----------------------------------------------------------------------------------------------------------
+# -- as tests --------------------------------------------------------------------------------------------------------
 
 GARBAGE = st.lists(st.one_of(st.floats(), st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1e308,
                                                            -1e308, 1.0, 1e4, -1e4])), min_size=1, max_size=24)
 
 
-@examples(40)
+@examples(30)
 @given(FEEDERS, SEEDS)
 def test_safe(what: Feeder, seed: int) -> None:
     """pandapower finds no unflagged violation, and none made worse, over three scans of changing demand."""
     keeps_safe(what, seed)
 
 
-@examples(60)
+@examples(150)
 @given(FEEDERS, SEEDS)
 def test_minimal_and_idempotent(what: Feeder, seed: int) -> None:
     """What the shield has answered comes back untouched when it is asked for."""
@@ -217,14 +235,14 @@ def test_pure(what: Feeder, seed: int) -> None:
     is_pure(what, seed)
 
 
-@examples(60)
+@examples(200)
 @given(FEEDERS, SEEDS)
 def test_local(what: Feeder, seed: int) -> None:
     """Devices that do not touch a broken limit are not moved."""
     leaves_unrelated_alone(what, seed)
 
 
-@examples(60)
+@examples(150)
 @given(FEEDERS, SEEDS)
 def test_monotone(what: Feeder, seed: int) -> None:
     """Looser limits never cost more."""
@@ -236,3 +254,16 @@ def test_monotone(what: Feeder, seed: int) -> None:
 def test_observe(what: Feeder, seed: int) -> None:
     """Observing says what enforcing would do, and does nothing."""
     observing_changes_nothing(what, seed)
+
+
+def test_the_feeders_are_worth_asking() -> None:
+    """Safe requests, projected ones, fallbacks and hopeless states all occur: the properties above are not empty."""
+    seen: dict[Rung, int] = {}
+    for seed in range(60):
+        bench = Bench(feeder(seed, 4 + seed % 15, 1 + seed % 6))
+        bench.advance()
+        rung = bench.ask(bench.requests(seed)).rung
+        seen[rung] = seen.get(rung, 0) + 1
+    assert seen[Rung.REQUEST] > 5
+    assert seen[Rung.PROJECTION] > 10
+    assert seen[Rung.LEAST_HARM] > 2

@@ -148,8 +148,6 @@ def test_an_interlock_holds_a_breaker_until_its_condition_is_met() -> None:
     assert ("end.closed", "switching", "") in reasons(simulation)
 
 
-@pytest.mark.xfail(strict=True, reason="Repair._with_positions projects the request with its change of position and "
-                                       "does not ask `spoils` of what it finds")
 def test_an_unsafe_request_beside_it_does_not_let_a_loop_through() -> None:
     """The plant is curtailed, and the tie stays open all the same."""
     simulation = shielded([*BREAKERS, PV], band(switching={"allow_loops": False}))
@@ -172,3 +170,32 @@ def test_a_command_that_was_refused_goes_through_once_the_rule_allows_it() -> No
     assert not closed(simulation, "18-33")
     told(simulation, 4, end__closed=0.0)
     assert (closed(simulation, "18-33"), closed(simulation, "17-18")) == (True, False)
+
+
+def test_letting_go_of_a_position_is_no_operation_and_neither_is_asking_for_it_again() -> None:
+    """It stays where it was commanded to; only what differs from there is a change."""
+    switching = rules(most_an_hour=1)
+    switching.note(values(0, 0, 1, np.nan), NOTHING, 0)
+    assert switching.changed(NOTHING, values(0, 0, 1, np.nan)).size == 0
+    switching.note(NOTHING, values(0, 0, 1, np.nan), 1)
+    assert switching.changed(values(0, 0, 1, np.nan), NOTHING).size == 0
+    assert switching.changed(values(0, 0, 0, np.nan), NOTHING).tolist() == [2]
+
+
+def test_a_command_to_stay_at_the_steps_that_are_in_is_no_operation() -> None:
+    """A bank says where it stands: its first command counts only if it moves it."""
+    bank = {"kind": "capacitor", "name": "cap", "bus": "18", "q_step_kvar": 50, "steps": 4, "steps_at_start": 2}
+    simulation = shielded([bank], band(switching={"max_operations_per_hour": 1}))
+    told(simulation, 2, cap__steps=2.0)
+    told(simulation, 4, cap__steps=1.0)
+    assert read(simulation, "cap.steps_in") == 1
+    told(simulation, 6, cap__steps=2.0)
+    assert read(simulation, "cap.steps_in") == 1
+
+
+def test_a_command_to_stay_closed_is_no_operation() -> None:
+    """A breaker's first command counts only if it moves it."""
+    simulation = network(max_operations_per_hour=1)
+    told(simulation, 2, end__closed=1.0)
+    told(simulation, 4, end__closed=0.0)
+    assert not closed(simulation, "17-18")
