@@ -22,11 +22,12 @@ def bars(path: Path, title: str, unit: str, without: Mapping[str, float], shield
     for offset, values, colour, label in ((-width / 2, without, WITHOUT, "without shield"),
                                           (width / 2, shielded, WITH, "with shield")):
         drawn = axes.bar(at + offset, [values[name] for name in names], width, color=colour, label=label)
-        axes.bar_label(drawn, [f"{values[name]:,.3g}" for name in names], fontsize=8, padding=2)
+        axes.bar_label(drawn, [f"{values[name]:,.0f}" for name in names], fontsize=8, padding=2)
     axes.set_xticks(at, names, fontsize=8)
     axes.set_ylabel(unit)
     axes.set_title(title, fontsize=10)
     axes.margins(y=0.15)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     for ending in ("png", "svg"):

@@ -1,4 +1,4 @@
-"""The command line: ``gridloop check | list | schema | init | run | report | replay``."""
+"""The command line: ``gridloop check | list | schema | init | run | report | replay | audit``."""
 
 from __future__ import annotations
 

@@ -12,7 +12,10 @@ from cosim.state import FloatArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BranchEnds:
-    """Ends and ratings of the branches, each (n_branch,); `rated` is whether any has a rating."""
+    """Ends and ratings of the branches, each (n_branch,); `rated` is whether any has a rating.
+
+    `near`, `far` and `per_rating` (2 n_branch,) are all from ends, then all to ends, to look at both in one go.
+    """
 
     from_bus: IntArray
     to_bus: IntArray
@@ -20,6 +23,9 @@ class BranchEnds:
     per_rating_to: FloatArray
     rated: bool
     rating_is_current: bool
+    near: IntArray
+    far: IntArray
+    per_rating: FloatArray
 
 
 def branch_ends(network: Network) -> BranchEnds:
@@ -27,5 +33,6 @@ def branch_ends(network: Network) -> BranchEnds:
     branches = network.branches
     count = len(branches.line_names) + len(branches.trafo_names)
     per_from, per_to = 1.0 / branches.rating_from_kva[:count], 1.0 / branches.rating_to_kva[:count]
-    return BranchEnds(branches.from_bus[:count], branches.to_bus[:count], per_from, per_to,
-                      bool(np.isfinite(per_from).any()), network.rating_is_current)
+    start, end = branches.from_bus[:count], branches.to_bus[:count]
+    return BranchEnds(start, end, per_from, per_to, bool(np.isfinite(per_from).any()), network.rating_is_current,
+                      np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([per_from, per_to]))

@@ -7,6 +7,7 @@ Note 2, Zimmerman 2010, eq. 27-34).  Powers are kW and kvar, angles radians, mag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,14 @@ from cosim.grid.electrical import Electrical
 from cosim.grid.network import IntArray
 from cosim.state import ComplexArray, FloatArray
 
+#: Right-hand sides (size, k) to solutions.
+Solve = Callable[[FloatArray], FloatArray]
+
 DENSE_MOST = 100
 """Unknowns up to which LAPACK's dense LU is faster than SuperLU (measured: half the time at 64, 1.3 times at 181).  A
 larger one also goes to several threads, which on a busy machine wait for each other a hundred times as long."""
 SINGULAR = 1e-12
-"""Reciprocal pivot ratio below which the state is taken for the nose of its curve."""
+"""Reciprocal condition below which the state is taken for the nose of its curve."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,13 +56,14 @@ class JacobianPattern:
         is_pq[self.pv] = False
         self.pq = np.flatnonzero(is_pq)
         self.size = self.n_node + self.pq.size
-        self._at_pq = np.full(self.n_node, -1)
-        self._at_pq[self.pq] = self.n_node + np.arange(self.pq.size)
+        #: The equation of each node's reactive power (n_node,), -1 where its voltage is held.
+        self.at_pq = np.full(self.n_node, -1)
+        self.at_pq[self.pq] = self.n_node + np.arange(self.pq.size)
         self._place()
 
     def _place(self) -> None:
         """Flat positions of the four blocks' elements in the matrix, and which elements each block takes."""
-        rows_q, columns_v = self._at_pq[self.row], self._at_pq[self.column]
+        rows_q, columns_v = self.at_pq[self.row], self.at_pq[self.column]
         self._with_q, self._with_v = np.flatnonzero(rows_q >= 0), np.flatnonzero(columns_v >= 0)
         self._with_qv = np.flatnonzero((rows_q >= 0) & (columns_v >= 0))
         self._rows = np.concatenate([self.row, self.row[self._with_v], rows_q[self._with_q], rows_q[self._with_qv]])
@@ -92,28 +97,33 @@ class JacobianPattern:
         found[self.row[self._own]] = self._own
         return found
 
-    def solve(self, by_angle: ComplexArray, by_v: ComplexArray, right: FloatArray) -> FloatArray | None:
-        """J x = `right` (size, k) for x (size, k); None where J is singular to working precision."""
+    def factored(self, by_angle: ComplexArray, by_v: ComplexArray) -> Solve | None:
+        """Solves Jᵀ x = right for right-hand sides (size, k); None where J is singular to working precision."""
         values = np.concatenate([by_angle.real, by_v.real[self._with_v], by_angle.imag[self._with_q],
                                  by_v.imag[self._with_qv]])
+        if self.size == 0:
+            return lambda right: right
         if self.size <= DENSE_MOST:
-            return self._dense(values, right)
+            return self._dense(values)
         matrix = csc_matrix((values[self._order], *self._csc), shape=(self.size, self.size))
         try:
-            found = splu(matrix, permc_spec="MMD_AT_PLUS_A").solve(right)
+            factors = splu(matrix, permc_spec="MMD_AT_PLUS_A")
         except RuntimeError:  # "Factor is exactly singular"
             return None
-        return np.asarray(found) if np.isfinite(found).all() else None
+        # SuperLU hands its pivots out at the price of another factorisation: how long an answer gets says as much.
+        answer = np.abs(factors.solve(np.ones(self.size), "T")).max()
+        if not answer * np.abs(values).max() < 1.0 / SINGULAR:
+            return None
+        return lambda right: np.asarray(factors.solve(right, "T"))
 
-    def _dense(self, values: FloatArray, right: FloatArray) -> FloatArray | None:
+    def _dense(self, values: FloatArray) -> Solve | None:
         matrix = np.zeros(self.size * self.size)
         matrix[self._flat] = values
         factors, pivots, info = lapack.dgetrf(matrix.reshape(self.size, self.size, order="F"), overwrite_a=True)
         diagonal = np.abs(np.diagonal(factors))
         if info != 0 or not diagonal.min(initial=1.0) > SINGULAR * diagonal.max(initial=1.0):
             return None
-        found, _ = lapack.dgetrs(factors, pivots, right)
-        return np.asarray(found)
+        return lambda right: np.asarray(lapack.dgetrs(factors, pivots, right, trans=1)[0])
 
     def stacked(self, power: ComplexArray) -> FloatArray:
         """Right-hand sides (size, k) of injections (n_node, k)."""

@@ -66,6 +66,9 @@ class Plan:
     y_ft: ComplexArray
     y_tf: ComplexArray
     y_tt: ComplexArray
+    y_own: ComplexArray
+    y_mutual: ComplexArray
+    """Of the from ends, then of the to ends: what a branch draws there by the voltage near and by the one far."""
     _pattern: list[JacobianPattern] = field(default_factory=list, repr=False)
 
     @property
@@ -99,7 +102,8 @@ def make_plan(network: Network, topology: Topology, gen_v_pu: FloatArray, pq_gen
         reference_gen=-1 if network.ext_grids.names else int(slack[0]), reference_v=complex(held.voltage[0]),
         several_references=np.unique(held.bus).size > 1,
         y_ff=base_kva * model.y[0], y_ft=base_kva * model.y[1], y_tf=base_kva * model.y[2],
-        y_tt=base_kva * model.y[3],
+        y_tt=base_kva * model.y[3], y_own=base_kva * model.y[[0, 3]].reshape(-1),
+        y_mutual=base_kva * model.y[[1, 2]].reshape(-1),
     )
 
 

@@ -138,9 +138,10 @@ def _current_from(ends: BranchEnds, plan: Plan, voltage: ComplexArray) -> tuple[
 
 def _loading(ends: BranchEnds, plan: Plan, voltage: ComplexArray) -> FloatArray:
     """The larger end's loading of each branch (…, n_branch)."""
-    i_from, v_from = _current_from(ends, plan, voltage)
-    v_to = voltage[..., ends.to_bus]
-    at_from, at_to = np.abs(i_from), np.abs(plan.y_tf * v_from + plan.y_tt * v_to)
+    near = voltage[..., ends.near]
+    drawn = np.abs(plan.y_own * near + plan.y_mutual * voltage[..., ends.far])
     if not ends.rating_is_current:
-        at_from, at_to = at_from * np.abs(v_from), at_to * np.abs(v_to)
-    return np.maximum(at_from * ends.per_rating_from, at_to * ends.per_rating_to)
+        drawn = drawn * np.abs(near)
+    drawn = drawn * ends.per_rating
+    count = ends.from_bus.size
+    return np.maximum(drawn[..., :count], drawn[..., count:])

@@ -21,7 +21,9 @@ _TITLES = {"device": ("Devices", "Entries of `devices`."),
            "disturbance": ("Disturbances", "Entries of `disturbances`.")}
 _TYPES = {"number": "number", "integer": "whole number", "string": "text", "boolean": "true or false",
           "object": "mapping", "null": "nothing"}
-_ORDER = ("Grid", "Limits", "Commands", "Channel", "Agent", "Telemetry", "AgentCommand", "Messaging", "Record")
+_ORDER = ("Grid", "Limits", "Shield", "VoltageLimit", "LoadingLimit", "ExchangeLimit", "ReserveLimit", "EnergyReserve",
+          "Switching", "Interlock", "Contingencies", "Weight", "Backup", "Emergency", "Shed", "ShieldTelemetry", "Ramp",
+          "Commands", "Channel", "Agent", "Telemetry", "AgentCommand", "Messaging", "Record")
 
 _INTRO = f"""# Scenario reference
 

@@ -51,6 +51,8 @@ class Assessed:
     trials: tuple[Trial, ...]
     values: tuple[Vector | None, ...]
     harm: float
+    clean: bool = False
+    """Whether no limit is broken at all, soft ones included."""
 
     @property
     def trial(self) -> Trial:
@@ -85,14 +87,16 @@ class Assessor:
     def __call__(self, setpoints: Vector, trial: Trial | None = None) -> Assessed:
         """The candidate at `setpoints`; `trial` is its power flow where that is known already."""
         first = self.attempt(setpoints) if trial is None else trial
-        trials, values, harm = [first], [self._values(0, first)], np.inf
+        trials, values, harm, clean = [first], [self._values(0, first)], np.inf, False
         if values[0] is not None:
             for k, case in enumerate(self.cases[1:], 1):
                 lost = self.attempt.without(setpoints, case.lost)
                 trials.append(lost)
                 values.append(self._values(k, lost))
-            harm = sum((self._harm(k, found) for k, found in enumerate(values)), 0.0)
-        found = Assessed(setpoints, tuple(trials), tuple(values), harm)
+            clean = all(found is not None and case.limits.keeps(found)
+                        for case, found in zip(self.cases, values, strict=True))
+            harm = 0.0 if clean else sum((self._harm(k, found) for k, found in enumerate(values)), 0.0)
+        found = Assessed(setpoints, tuple(trials), tuple(values), harm, clean)
         self.tried.append(found)
         return found
 

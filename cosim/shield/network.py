@@ -41,6 +41,8 @@ class _Prepared:
     wish: Vector
     """Without the last emergency action: what would be applied if it were taken back."""
     stopped: bool
+    rules: tuple[str, ...] = ()
+    """Switching rules that refused something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +112,18 @@ class NetworkShield:
         taken = self.means.emergency.standing.taken
         if prepared.stopped:  # nothing is moved any more, whatever the limits say: they are only told of
             return Repaired(requested, Rung.EMERGENCY, taken)
-        if requested.safe and not self._spoils(requested, assess, prepared):
+        spoilt = self._spoils(requested, assess, prepared)
+        if requested.safe and not spoilt:
             rung = Rung.EMERGENCY if taken else Rung.REQUEST
             return Repaired(requested, rung, taken, taken > 0 and assess(prepared.wish).safe)
         situation = Situation(requested, self._last, self._last_safe, asked.authority, taken)
-        if assess.may_override:
+        if assess.may_override and not spoilt:
             kept = Repair(self.means, assess, situation, self._envelope()).nearest()
             if kept is not None:
                 return kept
             # Whoever may break these limits insists, and the others cannot make up for it.
             requested = assess.overrule(requested)
-            if requested.safe and not self._spoils(requested, assess, prepared):
+            if requested.safe:
                 return Repaired(requested, Rung.EMERGENCY if taken else Rung.REQUEST, taken)
             situation = replace(situation, requested=requested)
         return Repair(self.means, assess, situation, self._envelope()).run()
@@ -167,7 +170,10 @@ class NetworkShield:
             reason = reason.copy()
             reason[_differs(acted, values)] = _RECOVERY
             reason[_differs(values, asked.values)] = _STOP
-        return _Prepared(Limited(limited.setpoints, reason), wish, stopped)
+        refused = np.flatnonzero(limited.reason == _SWITCHING).tolist()
+        against = means.switching.rule_against
+        rules = dict.fromkeys(against(slot, float(acted[slot]), asked.t_us) for slot in refused)
+        return _Prepared(Limited(limited.setpoints, reason), wish, stopped, tuple(rules))
 
     def _limited(self, values: Vector, asked: Asked) -> Limited:
         """Within what devices, energy barriers and switching rules allow."""
@@ -185,14 +191,14 @@ class NetworkShield:
         p_max = self._envelope().p_max_kw if self._needs_envelope else self._no_power
         return Assessor(self._cases, attempt, p_max, int(asked.authority.max(initial=-1)))
 
-    def _spoils(self, requested: Assessed, assess: Assessor, prepared: _Prepared) -> bool:
-        """Whether a change of position closes a loop or leaves an island that the rules forbid."""
+    def _spoils(self, requested: Assessed, assess: Assessor, prepared: _Prepared) -> str:
+        """"loop" or "island" where a change of position makes one that the rules forbid."""
         switching = self.means.switching
         setpoints = prepared.limited.setpoints
         if not switching.looks_at_grid or not switching.changed(setpoints, self._last).size:
-            return False
+            return ""
         held = assess(self.means.capability.limit(self._last).setpoints)
-        return held.solved and switching.spoils(held.trial, requested.trial)
+        return switching.spoils(held.trial, requested.trial) if held.solved else ""
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 
@@ -205,13 +211,18 @@ class NetworkShield:
         if found is not requested:
             distance = float(np.hypot(distance, effective_distance(self.means.controls, requested, found)))
             reason = self._reasons(requested, found, limited, breaches)
+        spoilt = self._spoils(requested, assess, prepared) if found is not requested else ""
+        rules = (*prepared.rules, *((f"no {spoilt}s",) if spoilt else ()))
+        nothing = float("nan")
+        breaches = (*breaches, *(Breach(rule, ShieldReason.SWITCHING, nothing, nothing, nothing, "", True)
+                                 for rule in rules))
         infeasible = not found.safe
         return ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,
                               infeasible)
 
     def _breaches(self, requested: Assessed, found: Assessed, assess: Assessor) -> tuple[Breach, ...]:
         """Limits that the request would have broken, over all cases, the worst first."""
-        if requested.safe and not _any_excess(self._cases, requested):
+        if requested.clean:
             return ()
         broken: list[Breach] = []
         for k, case in enumerate(self._cases):
@@ -240,7 +251,3 @@ def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
         return np.zeros(one.size, bool)
     return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
 
-
-def _any_excess(cases: Sequence[Case], one: Assessed) -> bool:
-    return any(values is not None and not case.limits.keeps(values)
-               for case, values in zip(cases, one.values, strict=False))

@@ -27,15 +27,22 @@ from cosim.shield.qp import least_bad, nearest
 ROUNDS = 8
 GAIN = 0.003
 """Share of the distance that one more round must promise."""
+TIGHT = 0.01
+"""Room left at a limit, as a share of what was broken, at which a candidate is taken for the nearest."""
+BEYOND = 0.06
+"""Share of what a candidate breaks that the second round aims beyond it; all of it from the third on, where little is
+left.  So most requests take two rounds, and none creeps up to a limit."""
 NEAR = 1.0
 """Rows join the programme when their limit is nearer than this, in the rows' scale."""
 ROWS_MOST = 60
-UNRELATED = 1e-3
+UNRELATED = 0.01
 """A device that moves every row by less than this share of the most effective one is unrelated."""
 IDLE = 1e-5
 """A row whose limit is farther than this share of the widest control's range does not bind."""
 HALVINGS = 6
 """Most halvings of a step that the power flow does not follow."""
+NO_EFFECT = 1e-6
+"""A row that everything together moves by less than this, in its scale, nobody can help (a voltage that is held)."""
 CUTS = 4
 """Most tangents to the devices' circles in one round."""
 KEPT_MARGIN = 0.5
@@ -77,12 +84,12 @@ class Projection:
         frame, point = self._request.frame, start
         best: Assessed | None = None
         distance = hoped = np.inf
-        least = start.harm
+        least, before, worst = start.harm, 0.0, self._worst(start)
         frozen = np.zeros(frame.at.size, bool)
         for round_ in range(1, ROUNDS + 1):
             self._take_in(point)
             here = self._controls.read(point.setpoints, point.trial.dispatch)[frame.index]
-            y = self._step(point, here, frozen)
+            y = self._step(point, here, frozen, beyond=_beyond(round_) * self._worst(point))
             if y is None:
                 break
             length = float(np.sqrt(y @ y))
@@ -93,17 +100,19 @@ class Projection:
             moved, found = self._candidate(x, here)
             if found is None:
                 break
+            far = self._distance(found)
             if self._assess.keeps_margin(moved, KEPT_MARGIN):
-                far = self._distance(found)
                 if far < distance:
                     best, distance = moved, far
+                if far <= (1.0 + GAIN) * before or self._tight(moved, worst):
+                    break  # there is no nearer point between it and what is broken
             elif best is None and round_ > 3 and moved.harm > 0.9 * least:
                 break  # it does not get anywhere
             frozen |= self._stuck(x, here, found)
             least = min(least, moved.harm)
             if np.abs(found - here).max(initial=0.0) <= 1e-9 * float(frame.size.max(initial=1.0)):
                 break
-            point = moved
+            point, before = moved, far
         return Projected(best, distance, hoped)
 
     def _candidate(self, x: Vector, here: Vector) -> tuple[Assessed, Vector | None]:
@@ -116,6 +125,21 @@ class Projection:
                 return moved, self._controls.read(setpoints, moved.trial.dispatch)[request.frame.index]
             x = 0.5 * (x + here)
         return moved, None
+
+    def _worst(self, one: Assessed) -> float:
+        """By how much the worst binding limit is broken, in its scale."""
+        return max((float((case.limits.excess(values) * binding).max(initial=0.0)) for case, values, binding in zip(
+            self._assess.cases, one.values, self._assess.binding, strict=False) if values is not None), default=0.0)
+
+    def _tight(self, one: Assessed, worst: float) -> bool:
+        """Whether a binding limit has no more room than a small share of what was broken."""
+        for case, values, binding in zip(self._assess.cases, one.values, self._assess.binding, strict=False):
+            if values is not None:
+                limits = case.limits
+                room = np.fmin(limits.high - values, values - limits.low) - limits.margin
+                if np.nanmin(np.where(binding, room * limits.per_scale, np.inf), initial=np.inf) <= TIGHT * worst:
+                    return True
+        return False
 
     def _distance(self, x: Vector) -> float:
         frame = self._request.frame
@@ -136,8 +160,10 @@ class Projection:
             if values is None:
                 continue
             limits = case.limits
-            over = (values - limits.high) * limits.per_scale
-            under = (limits.low - values) * limits.per_scale
+            # What has been overridden is left out: nobody else is moved for it.
+            watched = self._assess.binding[k] | ~limits.hard
+            over = np.where(watched, values - limits.high, -np.inf) * limits.per_scale
+            under = np.where(watched, limits.low - values, -np.inf) * limits.per_scale
             beyond = np.fmax(over, under)
             near = np.flatnonzero(beyond > -NEAR)
             if near.size > ROWS_MOST:
@@ -146,9 +172,9 @@ class Projection:
             for row in near.tolist():
                 working.setdefault(row, 1 if over[row] >= under[row] else -1)
 
-    def _step(self, point: Assessed, here: Vector, frozen: Vector) -> Vector | None:
+    def _step(self, point: Assessed, here: Vector, frozen: NDArray[np.bool_], *, beyond: float) -> Vector | None:
         """y (n_control,): weighted change from the request, by the programme linearised at `point`."""
-        built = self._rows(point, here)
+        built = self._rows(point, here, beyond=beyond)
         if built is None:
             return None
         rows, bound, hard, worth = built
@@ -156,16 +182,22 @@ class Projection:
         low, high = (frame.low - frame.at) * frame.weight, (frame.high - frame.at) * frame.weight
         stay = (here - frame.at) * frame.weight
         low, high = np.where(frozen, stay, low), np.where(frozen, stay, high)
-        use = np.flatnonzero(_related(rows) & (high > low))
+        matter = _matter(rows, bound, worth, low, high)
+        rows, bound, hard, worth = rows[matter], bound[matter], hard[matter], worth[matter]
         bound = bound - np.where(frozen, rows * stay, 0.0).sum(axis=1)
         y = np.where(frozen, stay, 0.0)
-        y[use] = self._solved(_Programme(rows[:, use], bound, hard, worth, low[use], high[use]), use)
+        for share in (UNRELATED, 0.0):  # everything that helps at all is called in only where the others do not do
+            use = np.flatnonzero(_related(rows, share) & (high > low))
+            programme = _Programme(rows[:, use], bound, hard, worth, low[use], high[use])
+            y[use], keeps_all = self._solved(programme, use)
+            if keeps_all:
+                break
         return y
 
-    def _solved(self, programme: _Programme, use: Ids) -> Vector:
-        """The programme's solution, with tangents where it leaves a device's circle."""
+    def _solved(self, programme: _Programme, use: Ids) -> tuple[Vector, bool]:
+        """The programme's solution, with tangents where it leaves a device's circle, and whether it keeps every row."""
         frame = self._request.frame
-        found = programme.solution()
+        found, keeps_all = programme.solution()
         for _ in range(CUTS):
             y = np.zeros(frame.at.size)
             y[use] = found
@@ -173,8 +205,8 @@ class Projection:
             if cuts is None:
                 break
             programme = programme.with_rows(*cuts)
-            found = programme.solution()
-        return programme.settled(found)
+            found, keeps_all = programme.solution()
+        return programme.settled(found), keeps_all
 
     def _outside(self, y: Vector, use: Ids) -> tuple[Vector, Vector] | None:
         """Tangents (rows, bounds) for devices whose apparent power at `y` passes their rating."""
@@ -195,7 +227,8 @@ class Projection:
         fixed = np.setdiff1d(np.arange(x.size), use)
         return rows[:, use], bound - rows[:, fixed] @ y[fixed]
 
-    def _rows(self, point: Assessed, here: Vector) -> tuple[Vector, Vector, NDArray[np.bool_], Vector] | None:
+    def _rows(self, point: Assessed, here: Vector, *,
+              beyond: float) -> tuple[Vector, Vector, NDArray[np.bool_], Vector] | None:
         """Linearised limits in y: rows (m, n_control), bounds, which are hard, what passing each by one is worth."""
         frame, assess = self._request.frame, self._assess
         parts: list[tuple[Vector, Vector, NDArray[np.bool_], Vector]] = []
@@ -212,6 +245,8 @@ class Projection:
             sign = np.fromiter(working.values(), np.float64, len(working))
             slope = limits.gradient(found, row, frame.device, frame.p_per) * sign[:, None]
             limit = np.where(sign > 0, limits.high[row], -limits.low[row]) - limits.margin[row]
+            # What is broken at a candidate is what the linearisation left out: the next one leaves out less.
+            limit = limit - beyond * limits.scale[row]
             bound = limit - sign * values[row] - slope @ (frame.at - here)
             hard = assess.binding[k][row]
             # Who may override a limit is not moved for it.
@@ -232,16 +267,20 @@ class _Programme:
     low: Vector
     high: Vector
 
-    def solution(self) -> Vector:
-        """The nearest point, or the one that breaks the least where none keeps every row."""
+    def solution(self) -> tuple[Vector, bool]:
+        """The nearest point and True, or the one that breaks the least where none keeps every row."""
         if not self.low.size:
-            return self.low
+            return self.low, not self.bound.size
         # A soft limit is worth moving about a tenth of what could be moved.
         price = np.where(self.hard, np.inf, self.worth * 0.01 * float((self.high - self.low).sum()) ** 2)
-        found = nearest(self.rows, self.bound, self.low, self.high, price)
-        if found is None:
-            found = least_bad(self.rows, self.bound, self.low, self.high, np.where(self.hard, 1.0, 1e-3) * self.worth)
-        return np.minimum(np.maximum(np.zeros(self.low.size), self.low), self.high) if found is None else found
+        least = np.minimum(self.rows * self.low, self.rows * self.high).sum(axis=1)
+        found = None
+        if not (self.hard & (least > self.bound)).any():  # else no point keeps that row
+            found = nearest(self.rows, self.bound, self.low, self.high, price)
+        if found is not None:
+            return found, True
+        found = least_bad(self.rows, self.bound, self.low, self.high, np.where(self.hard, 1.0, 1e-3) * self.worth)
+        return np.minimum(np.maximum(np.zeros(self.low.size), self.low), self.high) if found is None else found, False
 
     def settled(self, found: Vector) -> Vector:
         """`found` with the controls at rest that no binding row moves: an interior point leaves them next to it."""
@@ -250,7 +289,7 @@ class _Programme:
         size = np.abs(self.rows).max(axis=1, initial=0.0)
         binding = self.bound - self.rows @ found <= IDLE * size * float((self.high - self.low).max(initial=0.0))
         at_rest = np.minimum(np.maximum(np.zeros(found.size), self.low), self.high)
-        return np.where(_related(self.rows[binding]), found, at_rest)
+        return np.where(_related(self.rows[binding], UNRELATED), found, at_rest)
 
     def with_rows(self, rows: Vector, bound: Vector) -> _Programme:
         """With further hard rows."""
@@ -260,8 +299,20 @@ class _Programme:
                        worth=np.concatenate([self.worth, np.full(k, 1e3)]))
 
 
-def _related(rows: Vector) -> NDArray[np.bool_]:
-    """Which columns (n_control,) move any row noticeably."""
+def _beyond(round_: int) -> float:
+    """Share of what is still broken that a round aims beyond."""
+    return (0.0, BEYOND)[round_ - 1] if round_ <= 2 else 1.0
+
+
+def _matter(rows: Vector, bound: Vector, worth: Vector, low: Vector, high: Vector) -> NDArray[np.bool_]:
+    """Rows that some point of the box breaks and that moving about in it makes a difference to: exact screening."""
+    one, other = rows * low, rows * high
+    most, least = np.maximum(one, other).sum(axis=1), np.minimum(one, other).sum(axis=1)
+    return np.asarray((most > bound) & ((most - least) * worth > NO_EFFECT))
+
+
+def _related(rows: Vector, share: float) -> NDArray[np.bool_]:
+    """Which columns (n_control,) move any row by more than a share of what the most effective one does."""
     size = np.abs(rows)
     most = size.max(axis=1, initial=0.0)
-    return np.asarray((size > UNRELATED * most[:, None]).any(axis=0))
+    return np.asarray((size > share * most[:, None]).any(axis=0))

@@ -14,7 +14,7 @@ import piqp
 
 from cosim.points import Vector
 
-ACCURACY = 1e-9
+ACCURACY = 1e-8
 ITERATIONS = 100
 REGULAR = 1e-6
 """Weight ε of the distance where feasibility comes first."""
@@ -28,15 +28,24 @@ def nearest(rows: Vector, bound: Vector, low: Vector, high: Vector, price: Vecto
     n, m = low.size, rows.shape[0]
     if not m:
         return np.minimum(np.maximum(np.zeros(n), low), high)
+    unit = _unit(low, high)
     size = _row_sizes(rows)
-    scaled, limit = rows / size, bound / size[:, 0]
+    scaled, limit = rows / size, bound / (size[:, 0] * unit)
+    box, low, high = (low, high), low / unit, high / unit
+    found = _nearest(scaled, limit, low, high, price * size[:, 0] / unit)
+    return None if found is None else np.minimum(np.maximum(found * unit, box[0]), box[1])
+
+
+def _nearest(scaled: Vector, limit: Vector, low: Vector, high: Vector, price: Vector) -> Vector | None:
+    """As `nearest`, with all of about one: what an absolute accuracy means something for."""
+    n, m = low.size, limit.size
     soft = np.flatnonzero(np.isfinite(price))
     if not soft.size:
         return _solve(np.eye(n, order="F"), np.zeros(n), scaled, limit, (low, high))
     k = soft.size
     quadratic = np.zeros((n + k, n + k), order="F")
     quadratic[np.arange(n), np.arange(n)] = 1.0
-    linear = np.concatenate([np.zeros(n), price[soft] * size[soft, 0]])
+    linear = np.concatenate([np.zeros(n), price[soft]])
     slack = np.zeros((m, k))
     slack[soft, np.arange(k)] = -1.0
     found = _solve(quadratic, linear, np.hstack([scaled, slack]), limit,
@@ -47,17 +56,24 @@ def nearest(rows: Vector, bound: Vector, low: Vector, high: Vector, price: Vecto
 def least_bad(rows: Vector, bound: Vector, low: Vector, high: Vector, dear: Vector) -> Vector | None:
     """The y (n,) that passes bounds the least in sum, passing row i weighing `dear` (m,) per unit of `bound`."""
     m, n = rows.shape
+    unit = _unit(low, high)
     size = _row_sizes(rows)
+    low, high = low / unit, high / unit
     weight = np.zeros(n + m)
     weight[n:] = dear * size[:, 0]
     weight[n:] /= max(weight[n:].max(initial=0.0), 1e-300)
     quadratic = np.zeros((n + m, n + m), order="F")
-    quadratic[np.arange(n), np.arange(n)] = REGULAR / max(float(np.abs(high - low).max(initial=1.0)), 1.0)
+    quadratic[np.arange(n), np.arange(n)] = REGULAR
     quadratic[np.arange(n, n + m), np.arange(n, n + m)] = 1e-9
     slack = np.hstack([rows / size, -np.eye(m)])
-    found = _solve(quadratic, weight, slack, bound / size[:, 0],
+    found = _solve(quadratic, weight, slack, bound / (size[:, 0] * unit),
                    (np.concatenate([low, np.zeros(m)]), np.concatenate([high, np.full(m, np.inf)])))
-    return None if found is None else found[:n]
+    return None if found is None else found[:n] * unit
+
+
+def _unit(low: Vector, high: Vector) -> float:
+    """The largest step there is: lengths in this unit are about one."""
+    return max(float(np.abs(low).max(initial=0.0)), float(np.abs(high).max(initial=0.0)), 1e-12)
 
 
 def _row_sizes(rows: Vector) -> Vector:

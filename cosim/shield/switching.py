@@ -33,7 +33,8 @@ class Lock:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rules:
-    """The scenario's switching rules.  `loops` counts the independent loops of energised branches of a topology."""
+    """The scenario's switching rules.  `read` and `name` are of points; `loops` counts independent loops of energised
+    branches of a topology."""
 
     locks: tuple[Lock, ...] = ()
     most_an_hour: int | None = None
@@ -41,6 +42,7 @@ class Rules:
     allow_islands: bool = True
     read: Callable[[int], float] = lambda _: float("nan")
     loops: Callable[[Topology], int] = lambda _: 0
+    name: Callable[[int], str] = str
 
 
 class Switching:
@@ -74,16 +76,24 @@ class Switching:
         """Of the changed slots, those that an interlock or the count of operations forbids."""
         if self._free or not changed.size:
             return []
-        return [slot for slot in changed.tolist() if self._too_often(slot, t_us) or self._locked(slot, wanted[slot])]
+        return [slot for slot in changed.tolist() if self.rule_against(slot, float(wanted[slot]), t_us)]
 
-    def spoils(self, before: Trial, after: Trial) -> bool:
-        """Whether a candidate has a loop or an island that the state before it did not have."""
+    def rule_against(self, slot: int, value: float, t_us: int) -> str:
+        """Which rule refuses a change, in words; "" where none does."""
+        if self._too_often(slot, t_us):
+            return f"{self._rules.most_an_hour} operations in an hour"
+        lock = self._locked(slot, value)
+        return "" if lock is None else f"interlock with {self._rules.name(lock.needs)}"
+
+    def spoils(self, before: Trial, after: Trial) -> str:
+        """"island" or "loop" where a candidate has one that the state before it did not have and none is allowed."""
         if not self._rules.allow_islands:
             dead_now = int(np.isnan(after.state.v_pu).sum()) if after.state.converged else 0
             if dead_now > int(np.isnan(before.state.v_pu).sum()):
-                return True
+                return "island"
         old, new = before.dispatch.topology, after.dispatch.topology
-        return not self._rules.allow_loops and new is not old and self._rules.loops(new) > self._rules.loops(old)
+        closes = not self._rules.allow_loops and new is not old and self._rules.loops(new) > self._rules.loops(old)
+        return "loop" if closes else ""
 
     def note(self, applied: Vector, last: Vector, t_us: int) -> None:
         """Count the operations that were let through, and remember where they lead."""
@@ -112,9 +122,9 @@ class Switching:
             times.popleft()
         return len(times) >= most
 
-    def _locked(self, slot: int, value: float) -> bool:
+    def _locked(self, slot: int, value: float) -> Lock | None:
         for lock in self._rules.locks:
             guarded = lock.slot == slot and (lock.value != lock.value or lock.value == value)
             if guarded and not lock.low <= self._rules.read(lock.needs) <= lock.high:
-                return True  # NaN, a point without a value, allows nothing
-        return False
+                return lock  # NaN, a point without a value, allows nothing
+        return None

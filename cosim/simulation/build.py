@@ -24,7 +24,6 @@ from cosim.scenario.expand import Expanded, expand_agents, expand_devices
 from cosim.scenario.loader import LoadedScenario
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import CommandTiming, Scenario
-from cosim.scenario.shield import ShieldMode
 from cosim.shield import NetworkShield, Shield
 from cosim.simulation.crew import Crew, Stagehands
 from cosim.simulation.engine import Simulation
@@ -156,7 +155,7 @@ class _Builder:
         agent_blocks(layout, agents)
         for channel in channels.values():
             layout.block(f"channel.{channel.name}", channel.points())
-        shield_blocks(layout, commanded=self.scenario.shield.mode is not ShieldMode.OFF)
+        shield_blocks(layout, commanded="shield" in self.scenario.model_fields_set)
         return layout
 
     def _assembled(self, site: RunSite, groups: Sequence[DeviceGroup], agents: Sequence[Expanded[AgentSpec]],

@@ -171,7 +171,8 @@ class Publisher:
 
     def _write_shield(self, out: Vector) -> None:
         decision = self._decision
-        first = float(decision.reason[decision.reason != 0][0]) if decision.active else 0.0
+        reasons = decision.reason[decision.reason != 0] if decision.active else decision.reason[:0]
+        first = float(reasons[0]) if reasons.size else 0.0
         out[self._blocks["shield"]] = (first, decision.distance_kva, decision.rung)
 
     def _mark(self, state: GridState) -> None:

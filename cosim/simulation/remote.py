@@ -2,63 +2,69 @@
 
 Theory of operation
 -------------------
-Every period each device reports (powers, what it could do, the setpoints in force at it) over the channel's up
-direction.  At every SOLVE the shield decides on what it *believes*: the last reports, aged, in its own model of the
-network, with every limit narrowed by what may have happened since (`cosim.shield.staleness`).  What it decides is sent
-over the channel's down direction, again and again until a report acknowledges it.  The field does what arrived last.
+Every period each device reports (powers, what it could do, the setpoints in force at it, the latest order it heard)
+over the channel's up direction.  At every SOLVE the shield decides on what it *believes*: the last reports, aged, in
+its own model of the network, with every limit narrowed by what may have happened since.  What it decides is sent over
+the channel's down direction, again and again until a report confirms it.  The field does what arrived last.
 
 ============ ================================= ====================================================================
-device       its report is                     what passes
+device       nothing known for                 what passes
 ============ ================================= ====================================================================
-known        younger than `hold_age_s`         what the shield finds safe with margins for age and for commands under
-                                               way
-stale        older                             only changes toward the backup; else the last setpoint stays
-lost         older than `lost_age_s`           nothing: it is taken to have fallen back to its own function
+known        up to `hold_age_s`                what the shield finds safe with margins for age and for orders under way
+stale        longer                            only changes toward the backup; else the last setpoint stays
+lost         longer than `lost_age_s`          nothing: it is taken to have fallen back to its own function
 ============ ================================= ====================================================================
 
-The device keeps the same time: when it has heard nothing for `lost_age_s` it lets go of its setpoints.
+The device keeps the same time: when it has heard nothing for `lost_age_s` it lets go of its setpoints.  "Known" takes
+both directions: a report that is young, and a young order that the device confirms in it (where it has orders at all).
+
+What is claimed, and why it holds
+---------------------------------
+While every device is known, an order may stay in force for `hold_age_s` after it was sent, because nobody can promise
+that the next one arrives.  So margins reach `hold_age_s` ahead, and an order passes only as far as every mixture of
+what devices may be doing keeps the limits (`_Pace`).  Then at any time what the field does is such a mixture, within
+the ramps.  Whatever is outside of that is flagged: a device that is not known, and (`_doubt`) rows that some mixture
+could break already now, which is what a broken assumption looks like from here.
 
 What a device can follow (state of charge, ramps, minimum times) it enforces itself and is taken as known, and so is the
-topology; the honest claim excludes errors in either.
+topology; the honest claim excludes errors in either.  A position may be under way, too: an order that moves one must
+keep the limits with the positions before and after it, else its parts go one after the other.
+
+Not covered: limits after the loss of a branch have no margins for age; devices' answers to voltage are taken from
+reports (they work against a change of voltage, so a voltage's margin is not made too small by that).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.agents.telemetry import size_bytes
 from cosim.channel import Channel
 from cosim.grid import Grid
 from cosim.kernel import Kernel, Phase
-from cosim.plugins import Envelope, Injection
-from cosim.points import Ids, Vector
+from cosim.plugins import Injection
+from cosim.points import Vector
 from cosim.shield import Asked, Breach, NetworkShield, ShieldDecision, ShieldReason
 from cosim.shield.decision import Trial
 from cosim.shield.limits import Limits
-from cosim.shield.staleness import (
-    Believed,
-    Ramps,
-    Report,
-    interval_margins,
-    mixture_margins,
-    slopes,
-    toward,
-)
+from cosim.shield.staleness import Believed, Ramps, Report, toward
+from cosim.shield.underway import Worst
+from cosim.simulation.exchange import FIELDS, Account, CentreEnd, FieldEnds, Order
+from cosim.simulation.pacing import Pace, UnderWay
 from cosim.simulation.trial import Attempts, SolvedTrial
 from cosim.state import Dispatch, Response
 
-#: Rounds in which the margin for commands under way is fitted to the decision that causes it.
-ROUNDS = 3
-_FIELDS = ("p_min_kw", "p_max_kw", "q_min_kvar", "q_max_kvar", "s_max_kva")
 _STALE = np.uint8(ShieldReason.STALE)
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteOptions:
-    """The scenario's `shield.telemetry`, times in microseconds; `ramps` (n_injection,)."""
+    """The scenario's `shield.telemetry`, times in microseconds; `ramps` (n_injection,).  Without `enforce` all that is
+    asked is sent."""
 
     channel: Channel
     period_us: int
@@ -66,92 +72,53 @@ class RemoteOptions:
     lost_age_us: int
     step_us: int
     ramps: Ramps
-
-
-class FieldEnds:
-    """The devices' side: what has arrived there, and since when nothing has.  `device_of` (n_output,) are devices."""
-
-    def __init__(self, device_of: Ids, n_device: int, lost_age_us: int) -> None:
-        self._device_of, self._lost_us = device_of, lost_age_us
-        self.in_force: Vector = np.full(device_of.size, np.nan)
-        self._heard_us = np.zeros(n_device, np.int64)
-        self._sent_us = np.full(n_device, -1, np.int64)
-
-    def hear(self, order: tuple[int, int, Ids, Vector]) -> None:
-        """An order has arrived: (device, sent, outputs, values).  One that was overtaken by a later one is ignored."""
-        device, sent_us, slots, values = order
-        if sent_us >= self._sent_us[device]:
-            self._sent_us[device] = sent_us
-            self.in_force = self.in_force.copy()
-            self.in_force[slots] = values
-
-    def touch(self, device: int, t_us: int) -> None:
-        """Something has arrived at a device."""
-        self._heard_us[device] = t_us
-
-    def fall_back(self, t_us: int) -> None:
-        """Devices that have heard nothing for too long let go of their setpoints."""
-        silent = np.flatnonzero(t_us - self._heard_us > self._lost_us)
-        if silent.size:
-            let_go = np.isin(self._device_of, silent) & ~np.isnan(self.in_force)
-            if let_go.any():
-                self.in_force = np.where(let_go, np.nan, self.in_force)
-
-
-class _Centre:
-    """The control centre's side: the last report of every device."""
-
-    def __init__(self, n_injection: int, n_output: int) -> None:
-        self.powers = np.zeros((4, n_injection))
-        """Active and reactive power, and what both would be without setpoints."""
-        self.limits = np.zeros((len(_FIELDS), n_injection))
-        self.in_force: Vector = np.full(n_output, np.nan)
-        self.t_us = np.full(n_injection, -1, np.int64)
-        self.delay_us = 0
-
-    def hear(self, report: tuple[int, int, Ids, tuple[Vector, ...]], now_us: int) -> None:
-        """(device, measured at, outputs, (p, q, limits, setpoints))."""
-        device, t_us, slots, (powers, limits, in_force) = report
-        if t_us < self.t_us[device]:
-            return
-        self.t_us[device], self.delay_us = t_us, now_us - t_us
-        self.powers[:, device] = powers
-        self.limits[:, device] = limits
-        self.in_force[slots] = in_force
-
-    def report(self, now_us: int) -> Report:
-        """What is known now."""
-        age_s = np.where(self.t_us >= 0, (now_us - self.t_us) / 1e6, np.inf)
-        p, q, own_p, own_q = self.powers.copy()
-        return Report(p, q, own_p, own_q, Envelope(*self.limits.copy()), self.in_force.copy(), age_s)
+    enforce: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Belief:
-    """`cosim.shield.assess.Attempt` on believed injections."""
+class Belief:
+    """`cosim.shield.assess.Attempt` on believed injections; every candidate is solved once."""
 
     model: Believed
     report: Report
     grid: Grid
     real: Attempts
+    repositioned: Any
+    solved: dict[bytes, SolvedTrial] = field(default_factory=dict)
 
     def __call__(self, setpoints: Vector) -> SolvedTrial:
         """The grid as it is believed to stand, at these setpoints."""
-        return self._solved(setpoints, self.grid.dispatch)
+        key = setpoints.tobytes()
+        if key not in self.solved:
+            self.solved[key] = self.of(self.dispatch(setpoints))
+        return self.solved[key]
 
     def without(self, setpoints: Vector, branch: int) -> SolvedTrial:
         """The same after the loss of a branch."""
         lost = self.real.without(setpoints, branch).dispatch.topology
-        return self._solved(setpoints, replace(self.grid.dispatch, topology=lost))
+        return self.of(replace(self.dispatch(setpoints), topology=lost))
 
     def response(self, setpoints: Vector, trial: Trial) -> Response | None:  # noqa: ARG002 - the interface has them
         """Reports do not say how devices answer to voltage."""
         return None
 
-    def _solved(self, setpoints: Vector, base: Dispatch) -> SolvedTrial:
-        dispatch = self.model.dispatch(setpoints, self.report, base)
+    def dispatch(self, setpoints: Vector) -> Dispatch:
+        """What would be injected.  Where a position would be another one, topology and powers of what moves are taken
+        as known: they are the devices' own laws, as their capability is."""
+        base = self.grid.dispatch
+        moved = self.repositioned(setpoints, self.report.in_force)
+        if not moved.any():
+            return self.model.dispatch(setpoints, self.report, base)
+        there = self.real(setpoints).dispatch
+        found = self.model.dispatch(setpoints, self.report, replace(base, topology=there.topology))
+        found.p_kw[: moved.size][moved] = there.p_kw[: moved.size][moved]
+        found.q_kvar[: moved.size][moved] = there.q_kvar[: moved.size][moved]
+        return found
+
+    def of(self, dispatch: Dispatch) -> SolvedTrial:
+        """The power flow of a dispatch."""
         nothing: tuple[Injection, ...] = ()
-        return SolvedTrial(dispatch, self.grid.trial(dispatch), nothing, base.topology)
+        return SolvedTrial(dispatch, self.grid.trial(dispatch), nothing, self.grid.dispatch.topology)
 
 
 class RemoteShield:
@@ -160,42 +127,36 @@ class RemoteShield:
     def __init__(self, inner: NetworkShield, kernel: Kernel, grid: Grid, options: RemoteOptions) -> None:
         self._inner, self._kernel, self._grid, self._options = inner, kernel, grid, options
         controls = inner.means.controls
-        n_output = inner.means.capability.no_reason.size
         self._n = grid.injection_bus.size
         self._device_of = controls.device_of_output
-        self._model = Believed(controls)
-        self._centre = _Centre(self._n, n_output)
-        self.field = FieldEnds(self._device_of, controls.n_device, options.lost_age_us)
-        self._slots = [np.flatnonzero(self._device_of == device) for device in range(controls.n_device)]
-        self._nothing: Vector = np.full(n_output, np.nan)
+        self._model = Believed(controls, options.ramps, grid.dispatch.gen_p_kw.size)
+        self.centre = CentreEnd(self._device_of, self._n)
+        self.field = FieldEnds(self._device_of, self._n, options.lost_age_us)
+        self._slots = [np.flatnonzero(self._device_of == device) for device in range(self._n)]
+        self._obeys = [device for device, slots in enumerate(self._slots) if slots.size]
+        self._nothing: Vector = np.full(self._device_of.size, np.nan)
         self._sent = self._nothing
         self._decided: ShieldDecision | None = None
-        self._own: Dispatch | None = None
+        self._attempt: Attempts | None = None
         kernel.every(options.period_us, self._wake)
 
     # -- deciding ------------------------------------------------------------------------------------------------------
 
     def filter(self, asked: Asked, attempt: Attempts) -> ShieldDecision:
         """What the field does now, verified on the grid as it is; what is decided for it is sent by `settled`."""
-        report = self._centre.report(asked.t_us)
-        self._own = attempt(self._nothing).dispatch  # what each device would do by itself: it knows, and reports it
-        wanted, stale = self._admitted(asked, report)
-        belief = _Belief(self._model, report, self._grid, attempt)
-        decided = self._decide(replace(asked, values=wanted), belief, report)
+        report, silence_s = self.centre.report(asked.t_us), self.centre.silence_s(asked.t_us)
+        self._attempt = attempt
+        belief = Belief(self._model, report, self._grid, attempt, self._inner.means.controls.repositioned)
+        held = self._held(asked, report, silence_s)
+        decided, doubt = self._decide(replace(asked, values=held(asked.values)), belief, held)
         self._decided = decided
-        capability = self._inner.means.capability
-        limited = capability.limit(self.field.in_force)
-        reason = np.where(stale, _STALE, np.maximum(decided.reason, limited.reason))
-        breaches = decided.breaches
-        aged = report.age_s[: self._inner.means.controls.n_device]
-        oldest = float(aged.max(initial=0.0))
-        if oldest > self._options.hold_age_us / 1e6:
-            hold_s = self._options.hold_age_us / 1e6
-            breaches = (Breach("shield.age_s", ShieldReason.STALE, hold_s, oldest, oldest, "s", True), *breaches)
-        return ShieldDecision(asked.values, decided.applied, reason, decided.distance_kva,
-                              attempt(limited.setpoints), decided.rung, breaches,
-                              decided.infeasible or oldest > self._options.hold_age_us / 1e6, decided.advised,
-                              limited.setpoints)
+        in_field = self._inner.means.capability.limit(self.field.in_force)
+        reason = np.where(_differs(held(asked.values), asked.values), _STALE,
+                          np.maximum(decided.reason, in_field.reason))
+        flags = (*self._too_old(silence_s), *doubt)
+        return replace(decided, requested=asked.values, reason=reason, trial=attempt(in_field.setpoints),
+                       breaches=(*flags, *decided.breaches), infeasible=decided.infeasible or bool(flags),
+                       in_field=in_field.setpoints)
 
     def settled(self, decision: ShieldDecision, t_us: int) -> None:  # noqa: ARG002 - the interface has it
         """Send what was decided, and remember it."""
@@ -205,6 +166,25 @@ class RemoteShield:
         self._send(changed_only=True)
         self.field.fall_back(t_us)
 
+    def _too_old(self, silence_s: Vector) -> tuple[Breach, ...]:
+        hold_s, oldest = self._options.hold_age_us / 1e6, float(silence_s.max(initial=0.0))
+        if oldest <= hold_s and not self.centre.has_forgotten:
+            return ()
+        return (Breach("shield.age_s", ShieldReason.STALE, hold_s, oldest, oldest, "s", True),)
+
+    def _held(self, asked: Asked, report: Report, silence_s: Vector) -> _Held:
+        silent_us = silence_s[self._device_of] * 1e6
+        lost = silent_us > self._options.lost_age_us
+        stale = (silent_us > self._options.hold_age_us) & ~lost
+        if not self._options.enforce or self._stops(asked):
+            lost, stale = np.zeros_like(lost), np.zeros_like(stale)
+        goal = self._inner.backup_goal(report.envelope, self._believed_v()) if stale.any() else self._nothing
+        return _Held(lost, stale, self._sent, goal)
+
+    def _stops(self, asked: Asked) -> bool:
+        """An emergency stop goes wherever it gets, at once."""
+        return self._inner.means.emergency.stops(stop=asked.stop, reset=asked.reset)
+
     def _believed_v(self) -> Vector:
         """Voltages (n_device,) of the last belief; nominal before there is one."""
         bus = self._inner.means.device_bus
@@ -212,61 +192,43 @@ class RemoteShield:
             return np.ones(bus.size)
         return np.where(bus < 0, 1.0, self._decided.trial.state.v_pu[np.maximum(bus, 0)])
 
-    def _admitted(self, asked: Asked, report: Report) -> tuple[Vector, Any]:
-        """What of the request may be looked at: stale devices only move toward the backup, lost ones not at all."""
-        options = self._options
-        age_us = np.where(self._device_of >= 0, report.age_s[np.maximum(self._device_of, 0)] * 1e6, 0.0)
-        lost = age_us > options.lost_age_us
-        stale = (age_us > options.hold_age_us) & ~lost
-        values = asked.values
-        if not (lost.any() or stale.any()):
-            return values, lost
-        goal = self._inner.backup_goal(report.envelope, self._believed_v())
-        passes = toward(values, self._sent, goal) | (np.isnan(values) & np.isnan(self._sent))
-        kept = np.where(stale & ~passes, self._sent, values)
-        return np.where(lost, np.nan, kept), lost | (stale & ~passes)
-
-    def _decide(self, asked: Asked, belief: _Belief, report: Report) -> ShieldDecision:
-        """The inner shield's decision with limits narrowed for age, then for its own commands under way."""
-        limits = self._inner.limits
-        base_low, base_high = limits.low, limits.high
+    def _decide(self, asked: Asked, belief: Belief, held: _Held) -> tuple[ShieldDecision, tuple[Breach, ...]]:
+        """The inner shield's decision with limits narrowed for age, as far as orders under way let it pass."""
+        limits, inner, report = self._inner.limits, self._inner, belief.report
+        low, high = limits.low, limits.high
         here = belief(self._sent)
-        slope = slopes(limits, here.state, self._n) if here.state.converged else None
-        ahead_s = (self._centre.delay_us + self._options.step_us) / 1e6
-        known = replace(report, age_s=np.where(np.isfinite(report.age_s), report.age_s, 0.0))
-        low_by, high_by = np.zeros(len(limits)), np.zeros(len(limits))
-        if slope is not None:
-            p_low, p_high, q_low, q_high = self._model.spread(known, here.dispatch, self._options.ramps, ahead_s)
-            low_by, high_by = interval_margins(slope, np.concatenate([p_low, q_low]), np.concatenate([p_high, q_high]))
-        mix_low, mix_high = np.zeros(len(limits)), np.zeros(len(limits))
+        slope = self._model.powers.slopes(limits, here.state) if here.state.converged else None
+        pace = None
         try:
-            self._inner.using(report.envelope)
-            for _ in range(ROUNDS):
-                _narrow(limits, base_low + low_by + mix_low, base_high - high_by - mix_high)
-                decided = self._inner.filter(asked, belief)
-                if slope is None or not self._mixed(belief, decided, slope, (mix_low, mix_high)):
-                    return decided
-            return decided
+            inner.using(report.envelope)
+            if slope is not None:
+                binding = limits.hard & (limits.override > int(asked.authority.max(initial=-1)))
+                value = limits.values(here.state, here.dispatch, report.envelope.p_max_kw)
+                worst = Worst(self._model.powers, slope, value, self._model.powers.vector(here.dispatch))
+                hold_s, step_s = self._options.hold_age_us / 1e6, self._options.step_us / 1e6
+                pace = Pace(limits, binding, worst, UnderWay(self._model, belief, tuple(self.centre.under_way()),
+                                                             self._sent, (max(hold_s, step_s), step_s)))
+                _narrow(limits, *pace.margins())
+            decided = inner.filter(asked, belief)
         finally:
-            self._inner.using(None)
-            limits.low, limits.high = base_low, base_high
+            inner.using(None)
+            limits.low, limits.high = low, high
+        if pace is None:
+            return replace(decided, infeasible=True), ()
+        doubt = pace.doubt()
+        if not self._options.enforce or self._stops(asked):
+            return decided, doubt
+        return self._passed(decided, pace.passed(held(decided.applied)), belief), doubt
 
-    def _mixed(self, belief: _Belief, decided: ShieldDecision, slope: Vector, mix: tuple[Vector, Vector]) -> bool:
-        """Whether the margins for commands under way had to grow (in place); rows that are broken already as things
-        stand are left out: whatever is sent can only help them."""
-        limits = self._inner.limits
-        old = belief(self._centre.in_force)
-        if not old.state.converged or not decided.trial.state.converged:
-            return False
-        p_max = np.zeros(self._n)
-        before = limits.values(old.state, old.dispatch, p_max)
-        after = limits.values(decided.trial.state, decided.trial.dispatch, p_max)
-        fine = (before <= limits.high + mix[1]) & (before >= limits.low - mix[0])
-        low_by, high_by = mixture_margins(slope, decided.trial.dispatch, old.dispatch)
-        short_high = fine & (after + high_by > limits.high + mix[1] + 1e-9)
-        short_low = fine & (after - low_by < limits.low - mix[0] - 1e-9)
-        mix[1][short_high], mix[0][short_low] = high_by[short_high], low_by[short_low]
-        return bool(short_high.any() or short_low.any())
+    def _passed(self, decided: ShieldDecision, setpoints: Vector, belief: Belief) -> ShieldDecision:
+        """The decision as far as it passes."""
+        short = _differs(setpoints, decided.applied)
+        if not short.any():
+            return decided
+        followed = self._inner.means.capability.limit(setpoints).setpoints
+        distance = self._inner.means.capability.distance(decided.requested, followed)
+        return replace(decided, applied=followed, reason=np.where(short, _STALE, decided.reason),
+                       distance_kva=distance, trial=belief(followed))
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -275,42 +237,67 @@ class RemoteShield:
 
     def _report(self, _: Any) -> None:
         """Every device reports; and the centre lets every device hear from it."""
+        assert self._attempt is not None, "the first SOLVE is before any report"
         now_us, dispatch = self._kernel.now_us, self._grid.dispatch
-        own = dispatch if self._own is None else self._own
-        limits = self._inner.means.controls.envelope()
-        each = np.array([getattr(limits, field) for field in _FIELDS])
-        send, n_device = self._options.channel.up.send, self._inner.means.controls.n_device
-        for device in range(self._n):
-            slots = self._slots[device] if device < n_device else np.empty(0, np.int64)
-            bounds = each[:, device] if device < n_device else np.zeros(len(_FIELDS))
-            powers = np.array([dispatch.p_kw[device], dispatch.q_kvar[device], own.p_kw[device], own.q_kvar[device]])
-            payload = (device, now_us, slots, (powers, bounds, self.field.in_force[slots]))
-            send(size_bytes(powers.size + bounds.size + slots.size), self._heard, payload)
+        own = self._attempt(self._nothing).dispatch  # what each device would do by itself: it knows, and reports it
+        powers = np.array([dispatch.p_kw, dispatch.q_kvar, own.p_kw, own.q_kvar])
+        limits, n_device = self._inner.means.controls.envelope(), self._inner.means.controls.n_device
+        bounds = np.zeros((len(FIELDS), self._n))
+        bounds[:, :n_device] = [getattr(limits, name) for name in FIELDS]
+        send = self._options.channel.up.send
+        for device, slots in enumerate(self._slots):
+            account = Account(device, now_us, int(self.field.confirmed_us[device]), slots, powers[:, device],
+                              bounds[:, device], self.field.in_force[slots])
+            send(size_bytes(len(powers) + len(bounds) + slots.size + 1), self._heard, account)
         self._send(changed_only=False)
 
     def _heard(self, payload: Any) -> None:
-        if isinstance(payload, tuple):  # a corrupted one is thrown away by its checksum
-            self._centre.hear(payload, self._kernel.now_us)
+        if isinstance(payload, Account):  # a corrupted one is thrown away by its checksum
+            self.centre.hear(payload)
 
     def _send(self, *, changed_only: bool) -> None:
-        now_us, send = self._kernel.now_us, self._options.channel.down.send
-        for device, slots in enumerate(self._slots):
-            if not slots.size:
-                continue
-            values = self._sent[slots]
-            if changed_only and np.array_equal(values, self._centre.in_force[slots], equal_nan=True):
-                continue
-            send(size_bytes(slots.size), self._arrived, (device, now_us, slots, values))
+        now_us, send, sent = self._kernel.now_us, self._options.channel.down.send, self._sent
+        self.centre.sending(sent, now_us)
+        to = self._obeys
+        if changed_only:
+            settled = self.centre.settled(sent)
+            to = [device for device in to if not settled[device]]
+        for device in to:
+            slots = self._slots[device]
+            send(size_bytes(slots.size), self._arrived, Order(device, now_us, slots, sent[slots]))
 
     def _arrived(self, payload: Any) -> None:
-        if isinstance(payload, tuple):
-            self.field.touch(payload[0], self._kernel.now_us)
-            self.field.hear(payload)
+        if isinstance(payload, Order):
+            self.field.hear(payload, self._kernel.now_us)
 
 
-def _narrow(limits: Limits, low: Vector, high: Vector) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """What passes to devices little is known of: outputs (n_output,) that are `lost` or `stale`, what was `sent` last,
+    and the backup's `goal`."""
+
+    lost: NDArray[np.bool_]
+    stale: NDArray[np.bool_]
+    sent: Vector
+    goal: Vector
+
+    def __call__(self, values: Vector) -> Vector:
+        """Stale devices only move toward the backup, lost ones let go; the very object where nothing is held."""
+        if not (self.lost.any() or self.stale.any()):
+            return values
+        passes = toward(values, self.sent, self.goal) | (np.isnan(values) & np.isnan(self.sent))
+        return np.where(self.lost, np.nan, np.where(self.stale & ~passes, self.sent, values))
+
+
+def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
+    if one is other:
+        return np.zeros(one.size, bool)
+    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
+
+
+def _narrow(limits: Limits, low_by: Vector, high_by: Vector) -> None:
     """Narrow the limits; where nothing is left between them, the middle is all there is."""
+    low, high = limits.low + low_by, limits.high - high_by
     crossed = low > high
     middle = np.where(crossed, 0.5 * (low + high), 0.0)
     limits.low, limits.high = np.where(crossed, middle, low), np.where(crossed, middle, high)
-

@@ -85,7 +85,8 @@ def remote_options(scenario: Scenario, around: Surroundings, channels: Mapping[s
     if problems:
         raise ScenarioError(tuple(problems))
     return RemoteOptions(channels[spec.channel], round(spec.period_s * 1e6), round(spec.hold_age_s * 1e6),
-                         round(spec.lost_age_s * 1e6), round(scenario.step_s * 1e6), Ramps(*ramps))
+                         round(spec.lost_age_s * 1e6), round(scenario.step_s * 1e6), Ramps(*ramps),
+                         scenario.shield.mode is ShieldMode.ENFORCE)
 
 
 class _Builder:
@@ -258,7 +259,8 @@ class _Builder:
                  for lock in self._locks(interlock, f"shield.switching.interlocks.{i}")]
         values = self.around.points
         return Rules(tuple(locks), spec.max_operations_per_hour, spec.allow_loops, spec.allow_islands,
-                     lambda point: float(values.values[point]), lambda topology: loops(self.network, topology))
+                     lambda point: float(values.values[point]), lambda topology: loops(self.network, topology),
+                     lambda point: values.names[point])
 
     def _locks(self, interlock: Interlock, path: str) -> list[Lock]:
         try:
