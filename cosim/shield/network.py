@@ -158,6 +158,9 @@ class NetworkShield:
 
     def _prepared(self, asked: Asked) -> _Prepared:
         means, standing = self.means, self.means.emergency.standing
+        if not (asked.stop or standing.stopped or standing.taken):
+            limited = self._limited(asked.values, asked)
+            return _Prepared(limited, limited.setpoints, stopped=False, rules=self._rules(limited, asked))
         stopped = means.emergency.stops(stop=asked.stop, reset=asked.reset)
         values = means.emergency.halted(asked.values) if stopped else asked.values
         acted = means.emergency.acted(values, standing.taken)
@@ -170,10 +173,15 @@ class NetworkShield:
             reason = reason.copy()
             reason[_differs(acted, values)] = _RECOVERY
             reason[_differs(values, asked.values)] = _STOP
+        return _Prepared(Limited(limited.setpoints, reason), wish, stopped, self._rules(limited, asked))
+
+    def _rules(self, limited: Limited, asked: Asked) -> tuple[str, ...]:
+        """Which switching rules refused something."""
+        if limited.reason is self.means.capability.no_reason:
+            return ()
         refused = np.flatnonzero(limited.reason == _SWITCHING).tolist()
-        against = means.switching.rule_against
-        rules = dict.fromkeys(against(slot, float(acted[slot]), asked.t_us) for slot in refused)
-        return _Prepared(Limited(limited.setpoints, reason), wish, stopped, tuple(rules))
+        against = self.means.switching.rule_against
+        return tuple(dict.fromkeys(against(slot, float(asked.values[slot]), asked.t_us) for slot in refused))
 
     def _limited(self, values: Vector, asked: Asked) -> Limited:
         """Within what devices, energy barriers and switching rules allow."""
@@ -205,6 +213,8 @@ class NetworkShield:
     def _decision(self, asked: Asked, prepared: _Prepared, requested: Assessed, repaired: Repaired,
                   assess: Assessor) -> ShieldDecision:
         limited, found = prepared.limited, repaired.found
+        if found is requested and requested.clean and limited.setpoints is asked.values:
+            return ShieldDecision(asked.values, found.setpoints, limited.reason, 0.0, found.trial, repaired.rung)
         breaches = self._breaches(requested, found, assess)
         distance = self.means.capability.distance(asked.values, limited.setpoints)
         reason = limited.reason

@@ -14,7 +14,7 @@ only devices that move such a limit have columns: what is unrelated stays to the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cosim.points import Ids, Vector
 from cosim.shield.assess import Assessed, Assessor
 from cosim.shield.controls import Controls, Frame
+from cosim.shield.decision import ShieldReason
 from cosim.shield.qp import least_bad, nearest
 
 ROUNDS = 8
@@ -43,10 +44,17 @@ HALVINGS = 6
 """Most halvings of a step that the power flow does not follow."""
 NO_EFFECT = 1e-6
 """A row that everything together moves by less than this, in its scale, nobody can help (a voltage that is held)."""
+KEPT_ROUNDS = 3
+BETWEEN = 4
+"""Candidates tried between one that breaks a limit and one that keeps all."""
 CUTS = 4
 """Most tangents to the devices' circles in one round."""
-KEPT_MARGIN = 0.5
+KEPT_MARGIN = 0.05
 """Share of the margin that a moved setpoint must keep, so that it passes again when it is asked for as it is."""
+
+
+#: Rows in y (m, n_control), their bounds, which are hard, and what passing each by one is worth.
+_Rows = tuple[Vector, Vector, NDArray[np.bool_], Vector]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +79,24 @@ class Projected:
     """What the first programme promised."""
 
 
+@dataclass(slots=True, eq=False)
+class _Search:
+    """What one run has seen: how bad the start was, the least harm, the distance of the candidate before, the nearest
+    candidate that breaks something, and the best."""
+
+    worst: float
+    least: float
+    before: float = 0.0
+    outside: Vector | None = None
+    found: Projected = field(default_factory=lambda: Projected(None, np.inf, np.inf))
+
+    def promises_nothing(self, length: float, round_: int) -> bool:
+        """Whether a programme's answer of this length is no nearer than what was found."""
+        if round_ == 1:
+            self.found = replace(self.found, hoped=length)
+        return self.found.best is not None and length >= (1.0 - GAIN) * self.found.distance
+
+
 class Projection:
     """Projects requests for one call of the shield."""
 
@@ -78,42 +104,64 @@ class Projection:
         self._controls, self._assess, self._request = controls, assess, request
         self._working: list[dict[int, int]] = [{} for _ in assess.cases]
         """Rows in the programme, and which side (1: upper, -1: lower), for each case."""
+        self._kept: list[_Rows] = []
+        """Loading rows of earlier rounds: a loading is a convex function, nearly, so its tangents all hold."""
+        self._start: Assessed | None = None
 
     def run(self, start: Assessed) -> Projected:
         """From the linearisation at `start`, which must be solved."""
         frame, point = self._request.frame, start
-        best: Assessed | None = None
-        distance = hoped = np.inf
-        least, before, worst = start.harm, 0.0, self._worst(start)
+        self._start = start  # too far out for its tangents to be worth keeping
+        search = _Search(self._worst(start), start.harm)
         frozen = np.zeros(frame.at.size, bool)
         for round_ in range(1, ROUNDS + 1):
             self._take_in(point)
             here = self._controls.read(point.setpoints, point.trial.dispatch)[frame.index]
             y = self._step(point, here, frozen, beyond=_beyond(round_) * self._worst(point))
-            if y is None:
-                break
-            length = float(np.sqrt(y @ y))
-            hoped = length if round_ == 1 else hoped
-            if best is not None and length >= (1.0 - GAIN) * distance:
+            if y is None or search.promises_nothing(float(np.sqrt(y @ y)), round_):
                 break
             x = np.minimum(np.maximum(frame.at + y / frame.weight, frame.low), frame.high)
             moved, found = self._candidate(x, here)
-            if found is None:
+            if found is None or self._ends(search, moved, found, round_):
                 break
-            far = self._distance(found)
-            if self._assess.keeps_margin(moved, KEPT_MARGIN):
-                if far < distance:
-                    best, distance = moved, far
-                if far <= (1.0 + GAIN) * before or self._tight(moved, worst):
-                    break  # there is no nearer point between it and what is broken
-            elif best is None and round_ > 3 and moved.harm > 0.9 * least:
-                break  # it does not get anywhere
             frozen |= self._stuck(x, here, found)
-            least = min(least, moved.harm)
             if np.abs(found - here).max(initial=0.0) <= 1e-9 * float(frame.size.max(initial=1.0)):
                 break
-            point, before = moved, far
-        return Projected(best, distance, hoped)
+            point = moved
+        return search.found
+
+    def _ends(self, search: _Search, moved: Assessed, x: Vector, round_: int) -> bool:
+        """Take a candidate in; whether the search is over."""
+        far, before = self._distance(x), search.before
+        search.before = far
+        if self._assess.keeps_margin(moved, KEPT_MARGIN):
+            if far < search.found.distance:
+                search.found = replace(search.found, best=moved, distance=far)
+            if far <= (1.0 + GAIN) * before or self._tight(moved, search.worst):
+                return True  # there is no nearer point between it and what is broken
+            if search.outside is None:
+                return False
+            search.found = self._between(search.outside, x, search.found)
+            return True
+        if far < search.found.distance:
+            search.outside = x
+        stalls = search.found.best is None and round_ > 4 and moved.harm > 0.9 * search.least
+        search.least = min(search.least, moved.harm)
+        return stalls
+
+    def _between(self, outside: Vector, inside: Vector, best: Projected) -> Projected:
+        """The nearest of some candidates on the way from one that breaks a limit to one that keeps all, or `best`."""
+        low, high = 0.0, 1.0
+        for _ in range(BETWEEN):
+            share = 0.5 * (low + high)
+            moved, found = self._candidate(outside + share * (inside - outside), inside)
+            if found is None or not self._assess.keeps_margin(moved, KEPT_MARGIN):
+                low = share
+                continue
+            high, far = share, self._distance(found)
+            if far < best.distance:
+                best = replace(best, best=moved, distance=far)
+        return best
 
     def _candidate(self, x: Vector, here: Vector) -> tuple[Assessed, Vector | None]:
         """The candidate at `x`, or on the way to it where the power flow does not follow so far."""
@@ -228,10 +276,11 @@ class Projection:
         return rows[:, use], bound - rows[:, fixed] @ y[fixed]
 
     def _rows(self, point: Assessed, here: Vector, *,
-              beyond: float) -> tuple[Vector, Vector, NDArray[np.bool_], Vector] | None:
+              beyond: float) -> _Rows | None:
         """Linearised limits in y: rows (m, n_control), bounds, which are hard, what passing each by one is worth."""
         frame, assess = self._request.frame, self._assess
-        parts: list[tuple[Vector, Vector, NDArray[np.bool_], Vector]] = []
+        parts: list[_Rows] = []
+        kept: list[_Rows] = []
         for k, working in enumerate(self._working):
             values = point.values[k] if k < len(point.values) else None
             if not working or values is None:
@@ -252,6 +301,10 @@ class Projection:
             # Who may override a limit is not moved for it.
             slope = np.where(self._request.authority[None, :] >= limits.override[row][:, None], 0.0, slope)
             parts.append((slope / frame.weight, bound, hard, limits.per_scale[row]))
+            curved = (limits.reason[row] == ShieldReason.LOADING) & (point is not self._start)
+            raw = bound + limits.margin[row] + beyond * limits.scale[row]
+            kept.append((slope[curved] / frame.weight, raw[curved], hard[curved], limits.per_scale[row][curved]))
+        parts, self._kept = [*parts, *self._kept], [*kept, *self._kept][:KEPT_ROUNDS]
         if not parts:
             return np.empty((0, frame.at.size)), np.empty(0), np.empty(0, bool), np.empty(0)
         return (np.vstack([part[0] for part in parts]), np.concatenate([part[1] for part in parts]),

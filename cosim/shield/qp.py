@@ -14,7 +14,7 @@ import piqp
 
 from cosim.points import Vector
 
-ACCURACY = 1e-8
+ACCURACY = 1e-9
 ITERATIONS = 100
 REGULAR = 1e-6
 """Weight ε of the distance where feasibility comes first."""

@@ -28,7 +28,7 @@ from cosim.shield.controls import Controls, Kind
 from cosim.shield.decision import Rung
 from cosim.shield.emergency import Emergency
 from cosim.shield.positions import Positions
-from cosim.shield.projection import Projection, Request
+from cosim.shield.projection import KEPT_MARGIN, Projection, Request
 from cosim.shield.switching import Switching
 
 #: Positions that may be put back in every combination; beyond, one by one and all.
@@ -249,7 +249,7 @@ class Repair:
         """The safe candidate nearest to the request that a projection began at or passed through."""
         switching, before = self._means.switching, self.hold.trial
         found = [one for one in self._assess.tried
-                 if self._assess.keeps_margin(one, 0.5) and not switching.spoils(before, one.trial)]
+                 if self._assess.keeps_margin(one, KEPT_MARGIN) and not switching.spoils(before, one.trial)]
         return min(found, key=lambda one: self.distance(self._situation.requested, one), default=None)
 
     def _bisected(self, requested: Assessed, safe: Assessed) -> Assessed | None:
@@ -264,7 +264,7 @@ class Repair:
         for _ in range(BISECTIONS):
             share = 0.5 * (low + high)
             found = self._at(request, begin + share * (end - begin))
-            if self._assess.keeps_margin(found, 0.5):
+            if self._assess.keeps_margin(found, KEPT_MARGIN):
                 best, low = found, share
             else:
                 high = share

@@ -36,7 +36,7 @@ def test_one_row_is_met_along_its_normal() -> None:
 def test_a_bound_that_binds_leaves_the_rest_to_the_others() -> None:
     """y0 may only go to -0.1: y1 makes up for it."""
     found = nearest(np.array([[1.0, 2.0]]), np.array([-1.0]), np.array([-0.1, -10.0]), np.array([10.0, 10.0]), hard(1))
-    assert found == pytest.approx([-0.1, -0.45], abs=1e-7)
+    assert found == pytest.approx([-0.1, -0.45], abs=1e-6)
 
 
 def test_rows_that_no_point_of_the_box_meets_are_told() -> None:

@@ -89,7 +89,7 @@ def test_a_tie_may_close_a_loop_only_where_loops_are_allowed() -> None:
     assert closed(told(network(), 2, tie__closed=1.0), "18-33")
     simulation = told(network(allow_loops=False), 2, tie__closed=1.0)
     assert not closed(simulation, "18-33")
-    assert ("tie.closed", "switching", "") in reasons(simulation)
+    assert ("tie.closed", "switching", "no loops") in reasons(simulation)
 
 
 def test_a_radial_network_may_be_switched_over_in_one_command() -> None:
@@ -105,7 +105,7 @@ def test_a_breaker_may_leave_an_island_only_where_that_is_allowed() -> None:
     simulation = told(network(allow_islands=False), 2, Authority.OPERATOR, end__closed=0.0)
     assert closed(simulation, "17-18")
     assert read(simulation, "bus.18.v_pu") > 0.9
-    assert ("end.closed", "switching", "") in reasons(simulation)
+    assert ("end.closed", "switching", "no islands") in reasons(simulation)
 
 
 def test_a_refused_command_does_not_hold_back_another() -> None:
@@ -122,7 +122,7 @@ def test_a_breaker_operates_so_often_an_hour_and_stays_then() -> None:
     told(simulation, 20, tie__closed=0.0)
     told(simulation, 30, tie__closed=1.0)
     assert not closed(simulation, "18-33")
-    assert ("tie.closed", "switching", "") in reasons(simulation)
+    assert ("tie.closed", "switching", "2 operations in an hour") in reasons(simulation)
 
 
 def test_what_an_hour_refused_goes_through_when_the_hour_is_over() -> None:
@@ -145,7 +145,7 @@ def test_an_interlock_holds_a_breaker_until_its_condition_is_met() -> None:
     told(simulation, 4, ld__scale=0.1)
     told(simulation, 6)
     assert not closed(simulation, "17-18")
-    assert ("end.closed", "switching", "") in reasons(simulation)
+    assert ("end.closed", "switching", "interlock with ld.p_kw") in reasons(simulation)
 
 
 def test_an_unsafe_request_beside_it_does_not_let_a_loop_through() -> None:
