@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -48,11 +48,24 @@ _ELEMENTS = ("asymmetric_load", "asymmetric_sgen", "b2b_vsc", "bi_vsc", "bus_dc"
              "ward", "xward")
 
 
+@contextlib.contextmanager
+def _drawn_alike(draws: Any) -> Iterator[None]:
+    """Kerber's templates draw line lengths from the module `random`, unseeded: always the same draws, and the module
+    as it was afterwards."""
+    before = draws.getstate()
+    draws.seed(0)
+    try:
+        yield
+    finally:
+        draws.setstate(before)
+
+
 def build_template(builder: str, options: Mapping[str, object]) -> Any:
     """The net made by this function of pandapower.networks."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas deprecations inside pandapower: not ours to mend
-        return getattr(pandapower.networks, builder)(**options)
+        with _drawn_alike(pandapower.networks.kerber_networks.rd):
+            return getattr(pandapower.networks, builder)(**options)
 
 
 def read_simbench(code: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ class AuditTrail:
         self._log: AuditLog | None = None
 
     def open(self, folder: Path) -> None:
-        """Begin the log in a new result folder."""
+        """Begin the log in a new result folder, in the place of one that a kill left before there was a result."""
         if self._options.audit:
+            with suppress(OSError):
+                if (folder / FILE).stat().st_size == 0:
+                    (folder / FILE).unlink()
             self._log = AuditLog(folder / FILE, self._header, self._options.stamp)
 
     def reopen(self, folder: Path, seal: str) -> None:

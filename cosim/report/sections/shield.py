@@ -61,7 +61,8 @@ def _cards(record: Record) -> str:
     active_s, infeasible_s = (60 * float(figures.get(f"{word}_minutes") or 0.0) for word in ("active", "infeasible"))
     by_rung = figures.get("by_rung") or {}
     fallback_s = sum(60 * float(by_rung.get(rung) or 0.0) for rung in list(RUNGS)[2:])
-    found = [("Interventions", count(int(figures.get("interventions") or 0)), "times an output was moved", False),
+    found = [("Interventions", count(int(figures.get("interventions") or 0)),
+              "begun on an output, by the shield's own doing", False),
              ("Time active", duration_words(active_s), _share(active_s, record), False),
              ("Beyond projection", duration_words(fallback_s), "last verified setpoints, backup, emergency",
               fallback_s > 0),
@@ -70,7 +71,8 @@ def _cards(record: Record) -> str:
               infeasible_s > 0)]
     saved = withheld_kwh(record)
     if saved is not None:
-        found.append(("Not fed in", energy(saved), "against the same run without the shield", False))
+        label = "Not fed in" if saved >= 0 else "Fed in besides"
+        found.append((label, energy(abs(saved)), "against the same run without the shield", False))
     cells = "".join(f'<div class="card{" bad" if bad else ""}"><div class=label>{label}</div><div class=value>{value}'
                     f"</div><div class=where>{where}</div></div>" for label, value, where, bad in found)
     return f'<div class=cards style="margin:0 0 .9rem">{cells}</div>'

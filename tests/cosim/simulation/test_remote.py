@@ -133,8 +133,8 @@ def test_declared_ramps_cover_what_happens_between_reports() -> None:
 def test_a_ramp_that_nobody_declared_breaks_the_band_and_is_flagged() -> None:
     """The assumption is broken, and the shield says so in the scan in which it sees it."""
     outside, flagged = falling(0.0)
-    assert outside > 80
-    assert flagged == 95
+    assert outside > 50
+    assert flagged >= outside
 
 
 # -- orders under way -------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_a_partition_is_flagged_counted_and_gone_once_messages_pass_again() -> N
     during = [t_s for t_s, flag in flags if flag]
     assert (during[0], during[-1]) == (29, 36)
     assert read(simulation, "end.q_kvar") == 600.0
-    assert simulation.shield_figures()["infeasible"] >= len(during)
+    assert simulation.shield_figures()["infeasible_minutes"] == pytest.approx((len(during) + 1) / 60)
 
 
 def test_before_the_first_reports_nothing_passes() -> None:
