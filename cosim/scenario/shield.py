@@ -247,9 +247,9 @@ class Shield(Model):
     energy: tuple[EnergyReserve, ...] = _entries((), "Barriers on stored energy.")
     switching: Switching = Field(default_factory=Switching, description="Rules for positions.")
     n_minus_1: Contingencies | None = Field(None, description="Losses that the grid must withstand.")
-    margin_pu: float = Field(1e-5, ge=1e-6, le=0.05, description="Distance that moved setpoints keep from a voltage "
+    margin_pu: float = Field(5e-7, ge=1e-8, le=0.05, description="Distance that moved setpoints keep from a voltage "
                                                                  "limit.")
-    margin_loading: float = Field(1e-4, ge=1e-6, le=0.5, description="Distance that they keep from a loading limit, "
+    margin_loading: float = Field(5e-6, ge=1e-8, le=0.5, description="Distance that they keep from a loading limit, "
                                                                      "and, in shares of the base power, from others.")
     weights: tuple[Weight, ...] = _entries((), "How dear it is to move each device.")
     backup: Backup = Field(default_factory=Backup, description="What takes over when nothing near the request is safe.")

@@ -89,24 +89,26 @@ class Pace:
 
     def doubt(self) -> tuple[Breach, ...]:
         """The row that may be broken already now, if any: the worst mixtures say so, and their AC power flow, too."""
-        if not self._passing(self._before):
+        if not self._near(self._before):
             return ()  # not even within all the time that orders must do
         reaches = self._under_way.reaches(self._under_way.ahead_s[1])
         now = mixed([self._worst.terms(reach) for reach in reaches])
-        for row, high in self._passing(now):
+        for row, high in self._near(now):
             below, above = self._solved(row, high, reaches)
             beyond = np.fmax(below, above) * self._limits.per_scale
             if (beyond > 0.0).any():
                 return (self._breach(int(np.argmax(beyond)), below, above),)
         return ()
 
-    def _passing(self, terms: Terms) -> list[tuple[int, bool]]:
-        """The row that passes its upper bound farthest (True), and its lower (False), in the linear worst."""
+    def _near(self, terms: Terms) -> list[tuple[int, bool]]:
+        """The row nearest to its upper bound (True), and to its lower (False), in the linear worst; none where a bound
+        is so far that what the linearisation leaves out cannot reach it."""
         low, high = self._worst.rows(terms)
-        found = []
-        for beyond, is_high in ((high - self._high, True), (self._low - low, False)):
-            if (beyond > 0.0).any():
-                found.append((int(np.nanargmax(beyond * self._limits.per_scale)), is_high))
+        value, found = self._worst.value, []
+        for room, added, is_high in ((self._high - high, high - value, True), (low - self._low, value - low, False)):
+            near = np.flatnonzero(room < NEAR * added)
+            if near.size:
+                found.append((int(near[np.argmin((room * self._limits.per_scale)[near])]), is_high))
         return found
 
     def _breach(self, row: int, below: Vector, above: Vector) -> Breach:
@@ -125,7 +127,7 @@ class Pace:
         low, high = self._worst.rows(self._before)
         below, above = low - self._low, self._high - high
         for _ in range(ROUNDS):
-            share = shares(self._before, order, (below, above), self._limits.scale)
+            share = shares(self._worst, self._before, order, (below, above))
             setpoints = way.model.between((way.sent, self._sent), (wanted, target), share)
             more_below, more_above = self._beyond(way.reach(setpoints))
             if not (more_below.any() or more_above.any()):
@@ -155,19 +157,15 @@ class Pace:
     def _beyond(self, reach: Reach) -> tuple[Vector, Vector]:
         """By how much rows pass their bounds in the worst mixtures by AC power flow, below and above (n_row,)."""
         reaches = [*self._reaches, reach]
-        low, high = self._worst.rows(mixed([self._before, self._worst.terms(reach)]))
-        value, nothing = self._worst.value, np.zeros(self._low.size)
+        nothing = np.zeros(self._low.size)
         more = [nothing, nothing]
-        for side, room, added in ((1, self._high - high, high - value), (0, low - self._low, value - low)):
-            near = np.flatnonzero(room < NEAR * added)
-            if near.size:
-                row = int(near[np.argmin((room * self._limits.per_scale)[near])])
-                found = self._solved(row, side == 1, reaches)
-                if found[0].any() or found[1].any():
-                    # What was so before is not this order's doing, and to hold it back mends nothing.
-                    already = self._solved(row, side == 1, self._reaches)
-                    found = (np.fmax(found[0] - already[0], 0.0), np.fmax(found[1] - already[1], 0.0))
-                more = [np.maximum(a, b) for a, b in zip(more, found, strict=True)]
+        for row, high in self._near(mixed([self._before, self._worst.terms(reach)])):
+            found = self._solved(row, high, reaches)
+            if found[0].any() or found[1].any():
+                # What was so before is not this order's doing, and to hold it back mends nothing.
+                already = self._solved(row, high, self._reaches)
+                found = (np.fmax(found[0] - already[0], 0.0), np.fmax(found[1] - already[1], 0.0))
+            more = [np.maximum(a, b) for a, b in zip(more, found, strict=True)]
         return more[0], more[1]
 
     def _solved(self, row: int, high: bool, reaches: Sequence[Reach]) -> tuple[Vector, Vector]:

@@ -204,7 +204,7 @@ class RemoteShield:
             if slope is not None:
                 binding = limits.hard & (limits.override > int(asked.authority.max(initial=-1)))
                 value = limits.values(here.state, here.dispatch, report.envelope.p_max_kw)
-                worst = Worst(self._model.powers, slope, value, self._model.powers.vector(here.dispatch))
+                worst = Worst(limits, self._model.powers, slope, (value, self._model.powers.vector(here.dispatch)))
                 hold_s, step_s = self._options.hold_age_us / 1e6, self._options.step_us / 1e6
                 pace = Pace(limits, binding, worst, UnderWay(self._model, belief, tuple(self.centre.under_way()),
                                                              self._sent, (max(hold_s, step_s), step_s)))

@@ -77,7 +77,7 @@ def test_every_decision_on_record_is_in_the_log(whole: Path) -> None:
         logged = [record for record in Walk(file) if record.kind == "decision"]
     assert [(r.t_us, r.subject, repr(r.fields["requested"]), repr(r.fields["applied"])) for r in logged] == [
         (row.t_us, row.point, repr(row.requested), repr(row.applied)) for row in decisions.itertuples()]
-    assert all("pv.p_set_kw" in record.detail for record in logged)
+    assert all(record.detail for record in logged)
 
 
 def test_an_edit_of_any_byte_is_found(whole: Path, tmp_path: Path) -> None:
@@ -173,7 +173,8 @@ def test_of_a_command_with_many_values_the_first_are_named(tmp_path: Path) -> No
     trail.close()
     ((kind, source, detail),) = records(tmp_path)
     assert (kind, source) == ("command.set", "m")
-    assert detail.startswith("p0 = 0.5, p1 = 0.5") and "p7 = 0.5 and 12 more: accepted (agent)" in detail
+    assert detail.startswith("p0 = 0.5, p1 = 0.5, ")
+    assert detail.endswith("p7 = 0.5 and 12 more: accepted (agent)")
 
 
 # -- folders that come to nothing -------------------------------------------------------------------------------------
@@ -265,12 +266,9 @@ def stopped(out: Path, steps: int) -> None:
 
 def without_resumes(out: Path) -> list[tuple[str, str, str]]:
     """All but what was left without a result, and the marks of resumes."""
-    void: list[tuple[int, int]] = []
     with (out / FILE).open("rb") as file:
         found = list(Walk(file))
-    for record in found:
-        if record.kind == "resumed":
-            void.append((int(record.fields["void_from"]), record.seq + 1))
+    void = [(int(record.fields["void_from"]), record.seq + 1) for record in found if record.kind == "resumed"]
     return [(r.kind, r.subject, r.detail) for r in found if not any(a <= r.seq < b for a, b in void)]
 
 
@@ -293,7 +291,7 @@ def test_a_run_whose_log_was_edited_is_not_resumed(tmp_path: Path) -> None:
     log = tmp_path / "out" / FILE
     edited = log.read_bytes().replace(b"pv.p_set_kw", b"pv.p_set_kW", 1)
     log.write_bytes(edited)
-    with pytest.raises(RecordError, match="audit.jsonl:2"):
+    with pytest.raises(RecordError, match=r"audit\.jsonl:2"):
         resume_run(tmp_path / "out")
     assert log.read_bytes() == edited
 

@@ -1,4 +1,4 @@
-"""What a shield believes of the field is what the field does; how far the field may be from that covers what it can do."""
+"""What a shield believes of the field is what the field does, and what the field can do is within reach of that."""
 
 from __future__ import annotations
 
