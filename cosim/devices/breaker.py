@@ -73,7 +73,9 @@ class Breaker(Group):
 
     def positions(self, setpoints: Vector, topology: Topology) -> Topology:
         """The elements' service status."""
-        closed = self._now(setpoints)
+        return self._switched(self._now(setpoints), topology)
+
+    def _switched(self, closed: Mask, topology: Topology) -> Topology:
         moved: dict[str, Any] = {}
         for field, devices, index in self._of:
             before = getattr(topology, field)
@@ -81,6 +83,10 @@ class Breaker(Group):
                 moved[field] = before.copy()
                 moved[field][index] = closed[devices]
         return replace(topology, **moved) if moved else topology
+
+    def heading(self, setpoints: Vector, topology: Topology) -> Topology:
+        """The elements' service status once every order is carried out."""
+        return self._switched(self._order(setpoints), topology)
 
     def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:
         """Carry out orders without delay; start or forget the timers of the others."""

@@ -136,9 +136,9 @@ class Switching(Model):
 
     max_operations_per_hour: int | None = Field(None, ge=1, le=10_000, description=(
         "Most changes of position by command of each device in any hour."))
-    allow_loops: bool = Field(True, description="Whether a command may close a loop of energised branches (false: the "
-                                                "network is operated radially).")
-    allow_islands: bool = Field(True, description="Whether a command may leave buses without supply.")
+    allow_loops: bool = Field(False, description="Whether a command may close a loop of energised branches, beyond "
+                                                 "those that the network has at the start.")
+    allow_islands: bool = Field(False, description="Whether a command may leave buses without supply.")
     interlocks: tuple[Interlock, ...] = Field((), max_length=MAX_ENTRIES, description="Commands that need a condition.")
 
 

@@ -13,10 +13,12 @@ from cosim.shield.decision import Trial
 from cosim.shield.limits import Limits
 from cosim.state import Response
 
+#: Harm of a state after a loss that has no solution: worse than any violation that is a number.
+LOST_HARM = 1e6
 #: Authority of a command that nobody gave.
 NOBODY = -1
-#: A voltage below this is taken for the lower root of the power flow, or for collapse.
-LOW_VOLTAGE_PU = 0.8
+#: Most candidates of one call; beyond, what has done the least harm so far is the answer.
+MOST_CANDIDATES = 120
 
 
 class Attempt(Protocol):
@@ -27,6 +29,9 @@ class Attempt(Protocol):
 
     def without(self, setpoints: Vector, branch: int) -> Trial:
         """The grid after the loss of a branch."""
+
+    def ahead(self, setpoints: Vector) -> Trial | None:
+        """The grid once every order that takes its time is carried out; None where none is under way."""
 
     def response(self, setpoints: Vector, trial: Trial) -> Response | None:
         """How the devices answer to voltage around a trial; None where none does."""
@@ -43,6 +48,7 @@ class Case:
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
     """A candidate.  `trials` and `values` have an entry for each case; values are None where there is no solution.
+    States after a loss are only looked at where the grid as it stands keeps its own limits.
 
     `harm` is the sum of what hard limits are passed by, inf without a solution of the grid as it stands.
     """
@@ -53,11 +59,18 @@ class Assessed:
     harm: float
     clean: bool = False
     """Whether no limit is broken at all, soft ones included."""
+    ahead: Trial | None = None
+    """Once every order that takes its time is carried out, where one is under way."""
 
     @property
     def trial(self) -> Trial:
         """The grid as it stands."""
         return self.trials[0]
+
+    @property
+    def headed(self) -> Trial:
+        """Where it leads."""
+        return self.trial if self.ahead is None else self.ahead
 
     @property
     def solved(self) -> bool:
@@ -71,10 +84,9 @@ class Assessed:
 
 
 class Assessor:
-    """Tries and judges candidates of one call; remembers the one that does the least harm.
+    """Tries and judges candidates of one call, and remembers them.
 
-    `authority` is the highest in force.  At first every hard limit binds; after `overrule` those that it may override
-    do not.
+    `authority` is the highest in force.  At first every hard limit binds as it stands; see `overrule`.
     """
 
     def __init__(self, cases: Sequence[Case], attempt: Attempt, p_max_kw: Vector, authority: int) -> None:
@@ -84,21 +96,41 @@ class Assessor:
         """The authority that limits are overridden by; `NOBODY` while all bind."""
         self.tried: list[Assessed] = []
 
-    def __call__(self, setpoints: Vector, trial: Trial | None = None) -> Assessed:
-        """The candidate at `setpoints`; `trial` is its power flow where that is known already."""
-        first = self.attempt(setpoints) if trial is None else trial
-        trials, values, harm, clean = [first], [self._values(0, first)], np.inf, False
-        if values[0] is not None:
-            for k, case in enumerate(self.cases[1:], 1):
-                lost = self.attempt.without(setpoints, case.lost)
-                trials.append(lost)
-                values.append(self._values(k, lost))
-            clean = all(found is not None and case.limits.keeps(found)
-                        for case, found in zip(self.cases, values, strict=True))
-            harm = 0.0 if clean else sum((self._harm(k, found) for k, found in enumerate(values)), 0.0)
-        found = Assessed(setpoints, tuple(trials), tuple(values), harm, clean)
+    def __call__(self, setpoints: Vector) -> Assessed:
+        """The candidate at `setpoints`."""
+        first = self.attempt(setpoints)
+        values = self._values(0, first)
+        clean = values is not None and self.cases[0].limits.keeps(values)
+        found = Assessed(setpoints, (first,), (values,), 0.0 if clean else self._base_harm(values), clean)
+        if found.safe and len(self.cases) > 1:
+            found = self._with_losses(found)
+        ahead = self.attempt.ahead(setpoints)
+        if ahead is not None:
+            later = self._values(0, ahead)
+            harm = found.harm + (LOST_HARM if later is None else self._harm(0, later))
+            found = replace(found, ahead=ahead, harm=harm, clean=found.clean and harm == 0.0)
         self.tried.append(found)
         return found
+
+    @property
+    def spent(self) -> bool:
+        """Whether this call has tried as much as it may."""
+        return len(self.tried) >= MOST_CANDIDATES
+
+    def _base_harm(self, values: Vector | None) -> float:
+        return np.inf if values is None else self._harm(0, values)
+
+    def _with_losses(self, one: Assessed) -> Assessed:
+        """The states after each loss as well."""
+        trials, values = list(one.trials), list(one.values)
+        for k, case in enumerate(self.cases[1:], 1):
+            lost = self.attempt.without(one.setpoints, case.lost)
+            trials.append(lost)
+            values.append(self._values(k, lost))
+        clean = one.clean and all(found is not None and case.limits.keeps(found)
+                                  for case, found in zip(self.cases, values, strict=True))
+        harm = 0.0 if clean else sum((self._harm(k, found) for k, found in enumerate(values)), 0.0)
+        return replace(one, trials=tuple(trials), values=tuple(values), harm=harm, clean=clean)
 
     @property
     def may_override(self) -> bool:
@@ -106,23 +138,39 @@ class Assessor:
         return self.overriding == NOBODY and any(
             bool((case.limits.hard & (case.limits.override <= self._authority)).any()) for case in self.cases)
 
-    def overrule(self, requested: Assessed) -> Assessed:
-        """Let who is in force override what they may; returns the request judged again."""
+    def overrule(self, theirs: Assessed, without: Assessed) -> None:
+        """Let who is in force override what they may, as far as their own commands take it and no further.
+
+        `theirs` is the grid with their commands and everybody else where they stand, `without` the same without them:
+        what is broken without them is not broken by them.  Bounds are widened in place; who calls puts them back.
+        """
         self.overriding = self._authority
-        self.binding = tuple(case.limits.hard & (case.limits.override > self._authority) for case in self.cases)
+        for k, case in enumerate(self.cases):
+            limits = case.limits
+            to = theirs.values[k] if k < len(theirs.values) else None
+            if to is None:
+                continue
+            at = without.values[k] if k < len(without.values) else None
+            before = np.zeros(to.size) if at is None else limits.excess(at)
+            by_them = (limits.override <= self._authority) & (limits.excess(to) > before + 1e-9)
+            room = 2.0 * limits.margin
+            limits.high = np.where(by_them, np.fmax(limits.high, to + room), limits.high)
+            limits.low = np.where(by_them, np.fmin(limits.low, to - room), limits.low)
         self.tried = [self.again(one) for one in self.tried]
-        return self.again(requested)
 
     def again(self, one: Assessed) -> Assessed:
         """A candidate judged by what binds now."""
         harm = np.inf if not one.solved else sum((self._harm(k, found) for k, found in enumerate(one.values)), 0.0)
-        return replace(one, harm=harm)
+        if one.ahead is not None:
+            later = self._values(0, one.ahead)
+            harm += LOST_HARM if later is None else self._harm(0, later)
+        return replace(one, harm=harm, clean=False)
 
     def keeps_margin(self, one: Assessed, share: float) -> bool:
         """Whether the binding limits hold by `share` of their margin."""
         if not one.safe:
             return False
-        for case, values, binding in zip(self.cases, one.values, self.binding, strict=True):
+        for case, values, binding in zip(self.cases, one.values, self.binding, strict=False):
             if values is not None:
                 limits = case.limits
                 near = (values > limits.high - share * limits.margin) | (values < limits.low + share * limits.margin)
@@ -137,9 +185,10 @@ class Assessor:
         if not than.solved:
             return True
         for k, case in enumerate(self.cases):
-            new, old = one.values[k], than.values[k]
-            if old is None:
+            if k >= len(one.values) or k >= len(than.values) or than.values[k] is None:
                 continue
+            new, old = one.values[k], than.values[k]
+            assert old is not None
             if new is None:
                 return False
             worse = case.limits.excess(new) > case.limits.excess(old) + 1e-9
@@ -149,15 +198,13 @@ class Assessor:
 
     def _values(self, k: int, trial: Trial) -> Vector | None:
         state = trial.state
-        if not state.converged:
-            return None
-        v = state.v_pu
-        if np.fmin.reduce(v, initial=np.inf) < LOW_VOLTAGE_PU:
+        # Where devices and voltages do not agree, the power flow is not of what the devices would do.
+        if not state.converged or not trial.settled:
             return None
         return self.cases[k].limits.values(state, trial.dispatch, self.p_max_kw)
 
     def _harm(self, k: int, values: Vector | None) -> float:
         if values is None:  # a loss without solution: worse than any violation that is a number
-            return 1e6 if self.binding[k].any() else 0.0
+            return LOST_HARM if self.binding[k].any() else 0.0
         excess = self.cases[k].limits.excess(values)
         return float(excess @ self.binding[k])

@@ -39,6 +39,7 @@ class Kind(IntEnum):
 
 _KINDS = {Role.P_KW: Kind.P, Role.P_CAP_KW: Kind.CAP, Role.Q_KVAR: Kind.Q, Role.V_PU: Kind.V, Role.SCALE: Kind.SCALE}
 _NOBODY = -1
+_NO_SLOTS: Ids = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,8 +140,9 @@ class Controls:
             out[scaled] = np.where(np.isnan(asked), 1.0, asked)
         return out
 
-    def frame(self, setpoints: Vector, dispatch: Dispatch, envelope: Envelope, v_pu: Vector) -> Frame:
-        """The controls that can move, around a request and what the devices would do at it.
+    def frame(self, setpoints: Vector, dispatch: Dispatch, envelope: Envelope, v_pu: Vector,
+              held: Ids = _NO_SLOTS) -> Frame:
+        """The controls that can move, around a request and what the devices would do at it; outputs `held` stay.
 
         `v_pu` (n_device,) are voltages at the devices: one without voltage is left alone.
         """
@@ -154,6 +156,8 @@ class Controls:
         on_gen = self.gen >= 0
         runs[on_gen] = dispatch.topology.gen_closed[self.gen[on_gen]] if on_gen.any() else True
         movable &= runs & ~(self._is[Kind.Q] & on_gen)
+        if held.size:
+            movable &= ~np.isin(self.slot, held)
         index = np.flatnonzero(movable)
         number = np.full(self.slot.size + 1, _NOBODY, np.int64)
         number[index] = np.arange(index.size)

@@ -14,7 +14,7 @@ stopped    reset, and stop no longer asked      normal
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class Standing:
     taken: int = 0
     well_since_us: int = -1
     stopped: bool = False
+    reset: bool = False
+    """Whether reset was asked for then: it counts when it begins."""
 
 
 class Emergency:
@@ -48,11 +50,12 @@ class Emergency:
 
     def stops(self, *, stop: bool, reset: bool) -> bool:
         """Whether the stop is in force, given what is asked now."""
-        return stop or (self.standing.stopped and not reset)
+        return stop or (self.standing.stopped and not (reset and not self.standing.reset))
 
-    def halted(self, values: Vector) -> Vector:
-        """`values` (n_output,) with every power setpoint at zero, and what runs stopped."""
-        out = values.copy()
+    def halted(self, last: Vector) -> Vector:
+        """`last` (n_output,), what was applied last, with every power setpoint at zero and what runs stopped: nothing
+        else moves any more."""
+        out = last.copy()
         out[self._powers] = 0.0
         return out
 
@@ -75,12 +78,12 @@ class Emergency:
         held = [action.slots for action in self.actions[:count]]
         return np.concatenate(held) if held else np.empty(0, np.int64)
 
-    def after(self, taken: int, *, well: bool, stopped: bool, t_us: int) -> Standing:
-        """How things stand after a SOLVE that took `taken` actions; `well`: safe with one action fewer."""
-        now = self.standing
-        if taken == 0 or taken != now.taken or not well:
-            return Standing(taken, -1, stopped)
-        since = now.well_since_us if now.well_since_us >= 0 else t_us
+    def after(self, now: Standing, *, well: bool, t_us: int) -> Standing:
+        """How things stand after a SOLVE that left them as `now`; `well`: safe with one action fewer."""
+        before = self.standing
+        if now.taken == 0 or now.taken != before.taken or not well:
+            return now
+        since = before.well_since_us if before.well_since_us >= 0 else t_us
         if t_us - since >= self._recovery_us:
-            return Standing(taken - 1, -1, stopped)
-        return Standing(taken, since, stopped)
+            return replace(now, taken=now.taken - 1)
+        return replace(now, well_since_us=since)

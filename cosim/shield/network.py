@@ -6,26 +6,27 @@ What is in force is first brought to what the devices can follow, what their ene
 allow.  Its power flow is then judged against every limit.  Where all hard limits hold, that is the answer, to the bit,
 and the solve that judged it is the solve that is committed.  Where one does not, `Repair` goes down the fallback chain.
 
-`filter` has no effect: asked twice, it answers the same.  What has to be remembered (what was applied, operations,
-heating, emergency actions) is taken over in `settled`.
+Asked twice, `filter` answers the same: what has to be remembered (what was applied, operations, heating, emergency
+actions) is taken over in `settled`, which belongs to the `filter` before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
 from cosim.points import Vector
-from cosim.shield.assess import NOBODY, Assessed, Assessor, Attempt, Case
+from cosim.shield.assess import Assessed, Assessor, Attempt, Case
 from cosim.shield.capability import Limited
 from cosim.shield.controls import Kind
 from cosim.shield.decision import Asked, Breach, Reasons, Rung, ShieldDecision, ShieldReason
+from cosim.shield.emergency import Standing
 from cosim.shield.energy import EnergyBarrier
-from cosim.shield.limits import Limits
+from cosim.shield.limits import NOBODY_OVERRIDES, Limits
 from cosim.shield.repair import Means, Repair, Repaired, Situation, effective_distance
 from cosim.shield.thermal import Heating
 
@@ -49,9 +50,8 @@ class _Prepared:
 class _Pending:
     """What `settled` will take over if this answer is applied."""
 
-    taken: int = 0
+    standing: Standing = field(default_factory=Standing)
     well: bool = False
-    stopped: bool = False
 
 
 class NetworkShield:
@@ -100,10 +100,13 @@ class NetworkShield:
         prepared = self._prepared(asked)
         assess = self._assessor(asked, attempt)
         requested = assess(prepared.limited.setpoints)
-        repaired = self._answer(asked, prepared, requested, assess)
-        if assess.overriding != NOBODY:
-            requested = assess.again(requested)
-        self._pending = _Pending(repaired.taken, repaired.well, prepared.stopped)
+        bounds = [(case.limits.low, case.limits.high) for case in self._cases]
+        try:
+            repaired = self._answer(asked, prepared, requested, assess)
+        finally:
+            for case, (low, high) in zip(self._cases, bounds, strict=True):
+                case.limits.low, case.limits.high = low, high
+        self._pending = _Pending(Standing(repaired.taken, -1, prepared.stopped, asked.reset), repaired.well)
         decision = self._decision(asked, prepared, requested, repaired, assess)
         return decision if self._enforce else self._observed(asked, attempt, requested, decision)
 
@@ -116,17 +119,40 @@ class NetworkShield:
         if requested.safe and not spoilt:
             rung = Rung.EMERGENCY if taken else Rung.REQUEST
             return Repaired(requested, rung, taken, taken > 0 and assess(prepared.wish).safe)
-        situation = Situation(requested, self._last, self._last_safe, asked.authority, taken)
+        situation = Situation(requested, self._last, self._last_safe, asked.authority, taken, asked.t_us)
         if assess.may_override and not spoilt:
             kept = Repair(self.means, assess, situation, self._envelope()).nearest()
             if kept is not None:
-                return kept
+                return replace(kept, well=self._well(asked, prepared, assess))
             # Whoever may break these limits insists, and the others cannot make up for it.
-            requested = assess.overrule(requested)
+            self._overrule(asked, requested, assess)
+            requested = assess.again(requested)
             if requested.safe:
                 return Repaired(requested, Rung.EMERGENCY if taken else Rung.REQUEST, taken)
             situation = replace(situation, requested=requested)
-        return Repair(self.means, assess, situation, self._envelope()).run()
+        repaired = Repair(self.means, assess, situation, self._envelope()).run()
+        return replace(repaired, well=repaired.found.safe and self._well(asked, prepared, assess))
+
+    def _well(self, asked: Asked, prepared: _Prepared, assess: Assessor) -> bool:
+        """Whether all would be well with one emergency action fewer."""
+        taken = self.means.emergency.standing.taken
+        if not taken:
+            return False
+        wish = assess(prepared.wish)
+        if wish.safe:
+            return True
+        situation = Situation(wish, self._last, self._last_safe, asked.authority, taken - 1, asked.t_us)
+        return Repair(self.means, assess, situation, self._envelope()).nearest() is not None
+
+    def _overrule(self, asked: Asked, requested: Assessed, assess: Assessor) -> None:
+        """Widen what those in force may override, as far as their own commands take it."""
+        least = min(int(case.limits.override.min(initial=NOBODY_OVERRIDES)) for case in self._cases)
+        theirs = asked.authority >= least
+        limit = self.means.capability.limit
+        alone = limit(np.where(theirs, requested.setpoints, self._last)).setpoints
+        # Without them: their powers at nothing, and all else where it stands.
+        released = limit(np.where(theirs, self.means.emergency.halted(self._last), self._last)).setpoints
+        assess.overrule(assess(alone), assess(released))
 
     def _observed(self, asked: Asked, attempt: Attempt, requested: Assessed,
                   decision: ShieldDecision) -> ShieldDecision:
@@ -145,8 +171,8 @@ class NetworkShield:
         self._last = decision.applied
         if not decision.infeasible and decision.trial.state.converged:
             self._last_safe = decision.applied
-        means.emergency.standing = means.emergency.after(pending.taken, well=pending.well, stopped=pending.stopped,
-                                                         t_us=t_us)
+        means.emergency.standing = means.emergency.after(pending.standing, well=pending.well, t_us=t_us)
+        means.switching.begin(decision.trial.dispatch.topology)
         if self._heating is not None:
             state = decision.trial.state
             limits = self._cases[0].limits
@@ -158,11 +184,11 @@ class NetworkShield:
 
     def _prepared(self, asked: Asked) -> _Prepared:
         means, standing = self.means, self.means.emergency.standing
-        if not (asked.stop or standing.stopped or standing.taken):
+        if not (asked.stop or standing.stopped or standing.taken):  # as nearly always
             limited = self._limited(asked.values, asked)
             return _Prepared(limited, limited.setpoints, stopped=False, rules=self._rules(limited, asked))
         stopped = means.emergency.stops(stop=asked.stop, reset=asked.reset)
-        values = means.emergency.halted(asked.values) if stopped else asked.values
+        values = means.emergency.halted(self._last) if stopped else asked.values
         acted = means.emergency.acted(values, standing.taken)
         limited = means.capability.limit(acted) if stopped else self._limited(acted, asked)
         wish = limited.setpoints
@@ -206,7 +232,7 @@ class NetworkShield:
         if not switching.looks_at_grid or not switching.changed(setpoints, self._last).size:
             return ""
         held = assess(self.means.capability.limit(self._last).setpoints)
-        return switching.spoils(held.trial, requested.trial) if held.solved else ""
+        return switching.spoils(held.trial, requested.headed) if held.solved else ""
 
     # -- what is said of it --------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class Situation:
     last_safe: Vector
     authority: NDArray[np.int8]
     taken: int
+    t_us: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,14 +91,20 @@ class Repair:
         for rung, candidates in ((Rung.PROJECTION, self._projected()), (Rung.PROJECTION, self._neighbours()),
                                  (Rung.LAST_SAFE, self._last_safe()), (Rung.BACKUP, self._backup())):
             for found in map(self._followed, candidates):
-                if found.safe:
+                if self._assess.spent and not found.safe:
+                    break
+                if found.safe and not self._spoils(found):
                     return Repaired(found, Rung.EMERGENCY if taken else rung, taken)
         for acted, count in self._emergency():
             found = self._followed(acted)
-            if found.safe:
+            if found.safe and not self._spoils(found):
                 return Repaired(found, Rung.EMERGENCY, count)
-            taken = count
         return self._least_harm()
+
+    def _spoils(self, one: Assessed) -> bool:
+        """Whether a candidate closes a loop or leaves an island that the rules forbid."""
+        switching = self._means.switching
+        return switching.looks_at_grid and bool(switching.spoils(self.hold.trial, one.headed))
 
     def _followed(self, one: Assessed) -> Assessed:
         """The candidate as setpoints that the devices can follow, so that it comes back untouched when asked for."""
@@ -108,7 +115,7 @@ class Repair:
         """A safe candidate near the request that leaves positions as they are asked to be; None where there is none."""
         found = self._project(self._situation.requested)
         taken = self._situation.taken
-        return None if found is None else Repaired(found, Rung.EMERGENCY if taken else Rung.PROJECTION, taken)
+        return None if found is None or self._spoils(found) else Repaired(found, Rung.EMERGENCY if taken else Rung.PROJECTION, taken)
 
     @property
     def hold(self) -> Assessed:
@@ -136,10 +143,11 @@ class Repair:
         for back in _subsets(changed):
             setpoints = self._put_back(requested.setpoints, back)
             found = self._assess(setpoints)
-            if self._assess.keeps_margin(found, 0.0) and not self._means.switching.spoils(self.hold.trial, found.trial):
+            spoilt = self._means.switching.spoils(self.hold.trial, found.headed)
+            if self._assess.keeps_margin(found, 0.0) and not spoilt:
                 yield found
         # As asked first: a distance in kVA does not see a position that is refused, nor whom it drags along.
-        if not self._means.switching.spoils(self.hold.trial, requested.trial):
+        if not self._means.switching.spoils(self.hold.trial, requested.headed):
             found_ = self._project(requested)
             if found_ is not None:
                 yield found_
@@ -162,6 +170,8 @@ class Repair:
         if request is None:
             return None
         for start in self._starts(requested, request):
+            if self._assess.spent:
+                return None
             projected = Projection(self._means.controls, self._assess, request).run(start)
             if projected.best is not None:
                 return self._nearer(requested, projected.best, projected.distance / max(projected.hoped, 1e-9))
@@ -180,7 +190,9 @@ class Repair:
     def _request(self, requested: Assessed) -> Request | None:
         controls = self._means.controls
         v_pu = self._voltages(requested if requested.solved else self.hold)
-        frame = controls.frame(requested.setpoints, requested.trial.dispatch, self._envelope, v_pu)
+        # What an emergency action holds stays where it holds it.
+        held = self._means.emergency.slots(self._situation.taken)
+        frame = controls.frame(requested.setpoints, requested.trial.dispatch, self._envelope, v_pu, held)
         if not frame.at.size:
             return None
         standing = controls.read(requested.setpoints, requested.trial.dispatch)[frame.index]
@@ -218,8 +230,11 @@ class Repair:
         """Taps and steps one position away, the best first; then a projection from there."""
         setpoints = self._situation.requested.setpoints
         for _ in range(NEIGHBOUR_ROUNDS):
-            tried = [self._assess(option) for option in self._means.positions.neighbours(setpoints)]
-            solved = [one for one in tried if one.solved]
+            allowed = self._means.switching
+            tried = [self._assess(option) for option in self._means.positions.neighbours(setpoints)
+                     if not self._assess.spent and not allowed.refused(
+                         option, allowed.changed(option, self._situation.last), self._situation.t_us)]
+            solved = [one for one in tried if one.solved and not allowed.spoils(self.hold.trial, one.headed)]
             if not solved:
                 return
             best = min(solved, key=lambda one: one.harm)
@@ -249,7 +264,7 @@ class Repair:
         """The safe candidate nearest to the request that a projection began at or passed through."""
         switching, before = self._means.switching, self.hold.trial
         found = [one for one in self._assess.tried
-                 if self._assess.keeps_margin(one, KEPT_MARGIN) and not switching.spoils(before, one.trial)]
+                 if self._assess.keeps_margin(one, KEPT_MARGIN) and not switching.spoils(before, one.headed)]
         return min(found, key=lambda one: self.distance(self._situation.requested, one), default=None)
 
     def _bisected(self, requested: Assessed, safe: Assessed) -> Assessed | None:
@@ -303,7 +318,7 @@ class Repair:
         held = self._means.emergency.slots(len(self._means.emergency.actions))
         spoils = self._means.switching.spoils
         candidates = [one for one in self._assess.tried if one.solved and not (
-            one is not hold and hold.solved and spoils(hold.trial, one.trial))]
+            one is not hold and hold.solved and spoils(hold.trial, one.headed))]
         admitted = [one for one in candidates if self._assess.no_worse(one, hold)] or [hold]
         best = min(admitted, key=lambda one: (one.harm, self.distance(self._situation.requested, one)))
         if held.size and best.solved:

@@ -60,6 +60,7 @@ class Switching:
         """Where outputs were last commanded to (n_output,): there they stand when nothing is asked any more."""
         self._moved_us: dict[int, deque[int]] = {slot: deque() for slot in slots}
         self._free = not rules.locks and rules.most_an_hour is None
+        self._loops_at_start = -1
         self.looks_at_grid = bool(slots) and not (rules.allow_loops and rules.allow_islands)
 
     def changed(self, wanted: Vector, last: Vector) -> Ids:
@@ -76,7 +77,15 @@ class Switching:
         """Of the changed slots, those that an interlock or the count of operations forbids."""
         if self._free or not changed.size:
             return []
-        return [slot for slot in changed.tolist() if self.rule_against(slot, float(wanted[slot]), t_us)]
+        refused, guarded = [], 0
+        for slot in changed.tolist():
+            against = self.rule_against(slot, float(wanted[slot]), t_us)
+            locked = any(lock.slot == slot for lock in self._rules.locks)
+            # Interlocks read what was published: of several guarded changes at once only the first is sure of them.
+            if against or (locked and guarded):
+                refused.append(slot)
+            guarded += locked and not against
+        return refused
 
     def rule_against(self, slot: int, value: float, t_us: int) -> str:
         """Which rule refuses a change, in words; "" where none does."""
@@ -87,13 +96,18 @@ class Switching:
 
     def spoils(self, before: Trial, after: Trial) -> str:
         """"island" or "loop" where a candidate has one that the state before it did not have and none is allowed."""
-        if not self._rules.allow_islands:
-            dead_now = int(np.isnan(after.state.v_pu).sum()) if after.state.converged else 0
-            if dead_now > int(np.isnan(before.state.v_pu).sum()):
-                return "island"
+        if not self._rules.allow_islands and after.state.converged and before.state.converged and (
+                np.isnan(after.state.v_pu) & ~np.isnan(before.state.v_pu)).any():
+            return "island"
         old, new = before.dispatch.topology, after.dispatch.topology
-        closes = not self._rules.allow_loops and new is not old and self._rules.loops(new) > self._rules.loops(old)
-        return "loop" if closes else ""
+        if self._rules.allow_loops or new is old:
+            return ""
+        return "loop" if self._rules.loops(new) > max(self._rules.loops(old), self._loops_at_start) else ""
+
+    def begin(self, topology: Topology) -> None:
+        """The network as it stands at the start: its own loops are no news when a branch comes back."""
+        if self._loops_at_start < 0 and self.looks_at_grid:
+            self._loops_at_start = self._rules.loops(topology)
 
     def note(self, applied: Vector, last: Vector, t_us: int) -> None:
         """Count the operations that were let through, and remember where they lead."""

@@ -25,7 +25,7 @@ from cosim.shield.staleness import Powers, Reach
 
 LINEARISATION = 0.1
 """Share of a change added for what the linearisation leaves out."""
-CURVE = 0.75
+CURVE = 1.0
 """Share added of all that moves at a row, per unit of what moves most."""
 #: What a device adds to a row counts as nothing below this, per unit.
 NOTHING = 1e-9

@@ -35,7 +35,7 @@ from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.parts import Parts
 from cosim.simulation.publisher import Publisher
-from cosim.simulation.trial import Attempts, SolvedTrial, Trials
+from cosim.simulation.trial import AHEAD, Attempts, SolvedTrial, Trials
 from cosim.state import Response
 from cosim.stopwatch import Section, TimeBudget
 
@@ -207,14 +207,23 @@ class Simulation:
         n = self._fleet.n_output
         stop, reset = self._orders.read(in_force.values)
         asked = Asked(in_force.values[:n], in_force.authority[:n], t_us, stop, reset)
-        return self._shield.filter(asked, Attempts(self._attempt, self._respond))
+        return self._shield.filter(asked, Attempts(self._attempt, self._moving, self._respond))
 
     def _attempt(self, setpoints: Vector, lost: int) -> SolvedTrial:
         """A solved candidate, after the loss of a branch (-1: none); changes neither devices nor committed state."""
         base = self.grid.dispatch
         positions = self._fleet.positions(setpoints, self._trials.positions)
+        if lost == AHEAD:
+            positions = self._fleet.heading(setpoints, positions)
         topology = self._trials.lost(self._outages.over(positions), lost)
         return self._trials.solve(setpoints, topology, positions, base, self._fleet.apply)
+
+    def _moving(self, setpoints: Vector) -> bool:
+        """Whether some order would still be under way."""
+        if not self._fleet.delays:
+            return False
+        positions = self._fleet.positions(setpoints, self._trials.positions)
+        return self._fleet.heading(setpoints, positions) is not positions
 
     def _respond(self, setpoints: Vector, trial: SolvedTrial) -> Response | None:
         """How the devices answer to voltage around a candidate."""

@@ -43,6 +43,9 @@ class Fleet:
     def __init__(self, groups: Sequence[DeviceGroup], extra_bus: Sequence[int] = ()) -> None:
         self.groups = tuple(groups)
         self._parts = tuple(_parts(self.groups))
+        self._delayed = tuple(part for part in self._parts if hasattr(part.group, "heading"))
+        self.delays = bool(self._delayed)
+        """Whether any device carries out orders later than it gets them."""
         self.names = tuple(name for group in self.groups for name in group.names)
         self.n_device = len(self.names)
         self.n_output = sum(len(group.setpoints) * len(group.names) for group in self.groups)
@@ -100,6 +103,12 @@ class Fleet:
         """Topology as the devices now stand; the same object when none moved."""
         for part in self._parts:
             topology = part.group.positions(setpoints[part.outputs].reshape(part.shape), topology)
+        return topology
+
+    def heading(self, setpoints: Vector, topology: Topology) -> Topology:
+        """Topology once every order that takes its time is carried out; the same object when none is under way."""
+        for part in self._delayed:
+            topology = part.group.heading(setpoints[part.outputs].reshape(part.shape), topology)  # type: ignore[attr-defined]
         return topology
 
     def solved(self, injections: Sequence[Injection], state: GridState, topology: Topology) -> Sequence[Injection]:

@@ -93,6 +93,9 @@ class Belief:
             self.solved[key] = self.of(self.dispatch(setpoints))
         return self.solved[key]
 
+    def ahead(self, setpoints: Vector) -> None:
+        """Orders that take their time are judged where they arrive."""
+
     def without(self, setpoints: Vector, branch: int) -> SolvedTrial:
         """The same after the loss of a branch."""
         lost = self.real.without(setpoints, branch).dispatch.topology

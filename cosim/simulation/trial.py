@@ -13,6 +13,8 @@ from cosim.points import Vector
 from cosim.simulation.settling import RESIDUAL_PU, settle
 from cosim.state import Dispatch, GridState, Response, Topology
 
+#: In the place of a lost branch: all orders carried out.
+AHEAD = -2
 #: Change of voltage at which the devices' laws are asked for their slope.
 SMALL_PU = 1e-6
 
@@ -42,7 +44,9 @@ class Attempts:
     """What the shield is handed: candidates by the simulation's own functions (see `cosim.shield.assess.Attempt`)."""
 
     solve: Callable[[Vector, int], SolvedTrial]
-    """(setpoints, branch that is lost or -1) -> trial."""
+    """(setpoints, branch that is lost, -1 or AHEAD) -> trial."""
+    moving: Callable[[Vector], bool]
+    """Whether these setpoints leave some order under way."""
     respond: Callable[[Vector, SolvedTrial], Response | None]
 
     def __call__(self, setpoints: Vector) -> SolvedTrial:
@@ -52,6 +56,10 @@ class Attempts:
     def without(self, setpoints: Vector, branch: int) -> SolvedTrial:
         """The grid after the loss of a branch."""
         return self.solve(setpoints, branch)
+
+    def ahead(self, setpoints: Vector) -> SolvedTrial | None:
+        """The grid once every order that takes its time is carried out; None where none is under way."""
+        return self.solve(setpoints, AHEAD) if self.moving(setpoints) else None
 
     def response(self, setpoints: Vector, trial: SolvedTrial) -> Response | None:
         """How the devices answer to voltage around a trial; None where none does."""

@@ -52,11 +52,11 @@ def test_the_stop_latches_until_reset_and_no_longer_asked_for(stopped: bool, sto
 def test_an_action_is_taken_back_after_all_was_well_for_long_enough() -> None:
     """One at a time, and the clock starts anew each time and whenever it is not well."""
     one = emergency(10.0)
-    one.standing = one.after(2, well=False, stopped=False, t_us=0)
+    one.standing = one.after(Standing(2), well=False, t_us=0)
     taken = []
     for t_s in range(1, 40):
         well = t_s != 8
-        one.standing = one.after(one.standing.taken, well=well, stopped=False, t_us=t_s * S)
+        one.standing = one.after(Standing(one.standing.taken), well=well, t_us=t_s * S)
         taken.append(one.standing.taken)
     assert taken.index(1) == 18  # well again from 9 s on, ten seconds long: at 19 s
     assert taken.index(0) == 29  # the clock begins at 20 s

@@ -96,7 +96,7 @@ def ask(simulation: Simulation, p_kw: float, **options: Any) -> Any:
     """The shield's decision about a power of the plant, without effect."""
     values = np.array([p_kw, np.nan])
     asked = Asked(values, np.array([1, -1], np.int8), simulation.now_us, **options)
-    return simulation._shield.filter(asked, Attempts(simulation._attempt, simulation._respond))
+    return simulation._shield.filter(asked, Attempts(simulation._attempt, simulation._moving, simulation._respond))
 
 
 def test_asking_has_no_effect() -> None:

@@ -75,8 +75,8 @@ BREAKERS = [{"kind": "breaker", "name": "tie", "line": "18-33"}, {"kind": "break
 
 
 def network(**switching: Any) -> Simulation:
-    """A tie that is open and a breaker that is closed."""
-    return shielded(BREAKERS, band(switching=switching), grid=GRID)
+    """A tie that is open and a breaker that is closed; loops and islands are allowed where nothing is said."""
+    return shielded(BREAKERS, band(switching={"allow_loops": True, "allow_islands": True, **switching}), grid=GRID)
 
 
 def closed(simulation: Simulation, line: str) -> bool:
@@ -127,7 +127,7 @@ def test_a_breaker_operates_so_often_an_hour_and_stays_then() -> None:
 
 def test_what_an_hour_refused_goes_through_when_the_hour_is_over() -> None:
     """The command still stands then."""
-    simulation = shielded(BREAKERS, band(switching={"max_operations_per_hour": 1}), duration_s=7200, step_s=60)
+    simulation = shielded(BREAKERS, band(switching={"max_operations_per_hour": 1, "allow_loops": True}), duration_s=7200, step_s=60)
     told(simulation, 60, tie__closed=1.0)
     told(simulation, 120, tie__closed=0.0)
     assert closed(simulation, "18-33")
@@ -185,7 +185,7 @@ def test_letting_go_of_a_position_is_no_operation_and_neither_is_asking_for_it_a
 def test_a_command_to_stay_at_the_steps_that_are_in_is_no_operation() -> None:
     """A bank says where it stands: its first command counts only if it moves it."""
     bank = {"kind": "capacitor", "name": "cap", "bus": "18", "q_step_kvar": 50, "steps": 4, "steps_at_start": 2}
-    simulation = shielded([bank], band(switching={"max_operations_per_hour": 1}))
+    simulation = shielded([bank], band(switching={"max_operations_per_hour": 1, "allow_loops": True}))
     told(simulation, 2, cap__steps=2.0)
     told(simulation, 4, cap__steps=1.0)
     assert read(simulation, "cap.steps_in") == 1
