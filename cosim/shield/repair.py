@@ -115,7 +115,9 @@ class Repair:
         """A safe candidate near the request that leaves positions as they are asked to be; None where there is none."""
         found = self._project(self._situation.requested)
         taken = self._situation.taken
-        return None if found is None or self._spoils(found) else Repaired(found, Rung.EMERGENCY if taken else Rung.PROJECTION, taken)
+        if found is None or self._spoils(found):
+            return None
+        return Repaired(found, Rung.EMERGENCY if taken else Rung.PROJECTION, taken)
 
     @property
     def hold(self) -> Assessed:
