@@ -66,6 +66,9 @@ class Seen:
     def without(self, setpoints: Vector, branch: int) -> Trial:
         return self.attempt.without(setpoints, branch)
 
+    def ahead(self, setpoints: Vector) -> Trial | None:
+        return self.attempt.ahead(setpoints)
+
     def response(self, setpoints: Vector, trial: Trial) -> Response | None:
         return self.attempt.response(setpoints, trial)
 
