@@ -144,7 +144,8 @@ def door(path: str, node: ast.AST, arguments: dict[int, int]) -> str | None:
             return "DeviceGroup.apply"
         case "settle" if n_argument != 1 and not path.startswith(DEVICES):  # the arbiter's takes one
             return "DeviceGroup.settle"
-        case "_filtered" | "_attempt" | "_respond" | "_settle" | "_solve" | "_start" if path == ENGINE or "sim" in receiver:
+        case "_filtered" | "_attempt" | "_respond" | "_settle" | "_solve" | "_start" if (
+                path == ENGINE or "sim" in receiver):
             return node.attr
     return None
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from cosim.plugins.config import FAMILIES, DeviceConfig, PluginConfig
 from cosim.plugins.devices import (
+    DelayedGroup,
     DeviceGroup,
     DeviceKind,
     Envelope,
@@ -32,6 +33,7 @@ from cosim.plugins.policies import ListeningPolicy, Message, Policy, PolicyKind,
 from cosim.plugins.registry import Registry
 
 __all__ = [
+    "DelayedGroup",
     "DeviceConfig",
     "DeviceGroup",
     "DeviceKind",

@@ -194,6 +194,16 @@ class PositionedGroup(Protocol):
         """Where each setpoint stands (n_setpoint, n), NaN where that means nothing."""
 
 
+@runtime_checkable
+class DelayedGroup(Protocol):
+    """A device group that carries out orders later than it gets them: the shield judges where they lead."""
+
+    names: tuple[str, ...]
+
+    def heading(self, setpoints: Vector, topology: Topology) -> Topology:
+        """As `DeviceGroup.positions`, once every order is carried out."""
+
+
 class Site(Protocol):
     """What a device kind may ask of the run while it is built."""
 

@@ -8,15 +8,25 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from cosim.scenario.model import Model, Period, Seconds
+from cosim.scenario.problems import shown
 
 #: Most entries of one list of limits or rules.
 MAX_ENTRIES = 1_000
 #: Most contingencies looked at in every SOLVE: each costs a power flow, and its plan is kept.
 MAX_CONTINGENCIES = 24
 
+
+def _some(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not patterns:
+        raise ValueError("found an empty list; expected at least one name or pattern")
+    return patterns
+
+
+#: At least one of them.  Not by `min_length`: of a list with a number in it pydantic says that it is empty, too.
+Patterns = Annotated[tuple[str, ...], AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]
 Override = Annotated[str, Field(pattern="^(nobody|agent|operator|interlock)$")]
 
 
@@ -40,7 +50,7 @@ class Limit(Model):
 class VoltageLimit(Limit):
     """A band of voltage at buses."""
 
-    buses: tuple[str, ...] = Field(("*",), min_length=1, description="Buses by name; patterns with *. A later entry "
+    buses: Patterns = Field(("*",), description="Buses by name; patterns with *. A later entry "
                                                                     "replaces an earlier one at the buses it names.")
     v_min_pu: float = Field(0.95, gt=0, le=1.2, description="Lowest voltage.")
     v_max_pu: float = Field(1.05, gt=0.8, le=2, description="Highest voltage.")
@@ -55,7 +65,7 @@ class VoltageLimit(Limit):
 class LoadingLimit(Limit):
     """A limit on the loading of branches."""
 
-    branches: tuple[str, ...] = Field(("*",), min_length=1, description="Branches as `line.<name>` or `trafo.<name>`; "
+    branches: Patterns = Field(("*",), description="Branches as `line.<name>` or `trafo.<name>`; "
                                                                        "patterns with *. Those without a rating are "
                                                                        "left out.")
     loading_max: float = Field(1.0, gt=0, le=10, description="Highest loading (1.0 = rating).")
@@ -89,7 +99,7 @@ class ExchangeLimit(Limit):
 class ReserveLimit(Limit):
     """Spinning reserve: what generators could give beyond what they give."""
 
-    devices: tuple[str, ...] = Field(min_length=1, description="Devices that carry the reserve; patterns with *.")
+    devices: Patterns = Field(description="Devices that carry the reserve; patterns with *.")
     up_kw: float = Field(gt=0, description="Power they must be able to add, together.")
 
 
@@ -100,7 +110,7 @@ class EnergyReserve(Model):
     the distance is left, and the window is narrowed by what the shield's own backup would take in `look_ahead_s`.
     """
 
-    devices: tuple[str, ...] = Field(("*",), min_length=1, description="Batteries; patterns with *.")
+    devices: Patterns = Field(("*",), description="Batteries; patterns with *.")
     soc_min: float = Field(0.0, ge=0, lt=1, description="Lowest state of charge a request may lead to.")
     soc_max: float = Field(1.0, gt=0, le=1, description="Highest state of charge a request may lead to.")
     gamma: float = Field(1.0, gt=0, le=1, description="Most of the distance to the edge used in one scan (1: all).")
@@ -145,18 +155,24 @@ class Switching(Model):
 class Contingencies(Model):
     """N-1: the state after the loss of any one of these branches must keep its limits, too."""
 
-    branches: tuple[str, ...] = Field(min_length=1, description="Branches as `line.<name>` or `trafo.<name>`; patterns "
+    branches: Patterns = Field(description="Branches as `line.<name>` or `trafo.<name>`; patterns "
                                                                f"with *; at most {MAX_CONTINGENCIES}.")
     v_min_pu: float = Field(0.90, gt=0, le=1.2, description="Lowest voltage after the loss.")
     v_max_pu: float = Field(1.10, gt=0.8, le=2, description="Highest voltage after the loss.")
     loading_max: float = Field(1.2, gt=0, le=10, description="Highest loading after the loss.")
     hard: bool = Field(False, description="Whether these limits are hard.")
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.v_min_pu >= self.v_max_pu:
+            raise ValueError(f"v_min_pu {self.v_min_pu} must be below v_max_pu {self.v_max_pu}")
+        return self
+
 
 class Weight(Model):
     """How dear it is to move devices."""
 
-    devices: tuple[str, ...] = Field(("*",), min_length=1, description="Devices; patterns with *. A later entry "
+    devices: Patterns = Field(("*",), description="Devices; patterns with *. A later entry "
                                                                       "replaces an earlier one.")
     p: float = Field(1.0, gt=0, le=1e6, description="Weight of active power.")
     q: float = Field(1.0, gt=0, le=1e6, description="Weight of reactive power.")
@@ -165,7 +181,7 @@ class Weight(Model):
 class Shed(Model):
     """A load block that may be shed when nothing else helps."""
 
-    devices: tuple[str, ...] = Field(min_length=1, description="Loads shed together; patterns with *.")
+    devices: Patterns = Field(description="Loads shed together; patterns with *.")
     priority: int = Field(1, ge=1, le=1000, description="Lowest first.")
 
 
@@ -201,7 +217,7 @@ class Emergency(Model):
 class Ramp(Model):
     """How fast injections may change by themselves."""
 
-    devices: tuple[str, ...] = Field(("*",), min_length=1, description="Devices; patterns with *.")
+    devices: Patterns = Field(("*",), description="Devices; patterns with *.")
     kw_per_s: float = Field(ge=0, description="Fastest change of active power.")
     kvar_per_s: float = Field(0.0, ge=0, description="Fastest change of reactive power.")
 
@@ -265,6 +281,9 @@ def shield_of(value: Any) -> Any:
     """
     if value is False:
         value = "off"
+    if value is None or isinstance(value, bool | int | float | list | tuple):
+        raise ValueError(f"found {shown(value)}; expected enforce, observe or off, or a mapping (the same as its "
+                         f"`mode` with limits beside it)")
     return {"mode": value} if isinstance(value, str) else _tupled(value)
 
 

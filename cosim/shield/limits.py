@@ -43,14 +43,37 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Carriers:
+    """Who carries one reserve, each array (n,): `device` (indices of injections), `gen` the generator of the network
+    that the device stands in for (-1: none), `stops` whether the device can be off."""
+
+    device: Ids
+    gen: Ids
+    stops: NDArray[np.bool_]
+
+    def up_kw(self, dispatch: Dispatch, p_max_kw: Vector) -> float:
+        """What they could give beyond what they give; `p_max_kw` (n_injection,) is what each device could give.
+
+        A unit that does not run spins no reserve.  The power flow does not say whether a unit at a bus runs: at zero
+        power it is taken for one that does not.
+        """
+        on_gen = self.gen >= 0
+        given, running = dispatch.p_kw[self.device], np.ones(self.device.size, bool)
+        running[self.stops] = given[self.stops] > 0
+        given[on_gen] = dispatch.gen_p_kw[self.gen[on_gen]]
+        running[on_gen] = dispatch.topology.gen_closed[self.gen[on_gen]]
+        return float((p_max_kw[self.device] - given)[running].sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Watched:
     """Where the rows' values come from: `bus` (n_voltage,), `branch` (n_loading,), `exchange` of (branch or SLACK,
-    whether reactive), and for each reserve the devices that carry it (indices of injections)."""
+    whether reactive), and for each reserve who carries it."""
 
     bus: Ids
     branch: Ids
     exchange: tuple[tuple[int, bool], ...] = ()
-    reserve: tuple[Ids, ...] = ()
+    reserve: tuple[Carriers, ...] = ()
 
 
 class Limits:
@@ -93,7 +116,7 @@ class Limits:
         if not self._only_grid:
             parts.append(np.array([
                 *(self._exchanged(state, at, reactive) for at, reactive in self.watched.exchange),
-                *(p_max_kw[devices].sum() - dispatch.p_kw[devices].sum() for devices in self.watched.reserve)]))
+                *(carriers.up_kw(dispatch, p_max_kw) for carriers in self.watched.reserve)]))
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def keeps(self, values: Vector) -> bool:
@@ -143,7 +166,7 @@ class Limits:
             if at == SLACK:
                 return sensitivity.slack()[int(reactive)]
             return np.asarray(sensitivity.branch_power(np.array([at]))[reactive][0])
-        carries = np.isin(devices, self.watched.reserve[place - len(self.watched.exchange)])
+        carries = np.isin(devices, self.watched.reserve[place - len(self.watched.exchange)].device)
         return np.where(carries, -p_per, 0.0)
 
 

@@ -38,8 +38,12 @@ class Heating:
         self._write()
 
     def _write(self) -> None:
-        """The loading at which the heating reaches its limit within one scan."""
+        """The loading at which the heating reaches its limit within one scan, whenever that scan begins.
+
+        Until the next SOLVE the present loading goes on for any time from nothing to one scan, so the heating then
+        is somewhere between what it is and what it would be after a whole scan: the hotter of the two counts.
+        """
         share = np.exp(-self._step_s / self._tau_s)
-        ahead = self._loading**2 + (self.theta - self._loading**2) * share  # until then it goes on as it is
-        room = (self._rated**2 - ahead * share) / (1.0 - share)
+        ahead = self._loading**2 + (self.theta - self._loading**2) * share
+        room = (self._rated**2 - np.maximum(self.theta, ahead) * share) / (1.0 - share)
         self._limits.high[self._rows] = np.sqrt(np.clip(room, self._rated**2, (MOST * self._rated) ** 2))

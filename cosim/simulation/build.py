@@ -24,18 +24,18 @@ from cosim.scenario.expand import Expanded, expand_agents, expand_devices
 from cosim.scenario.loader import LoadedScenario
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import CommandTiming, Scenario
-from cosim.shield import NetworkShield, Shield
+from cosim.shield import Shield
 from cosim.simulation.crew import Crew, Stagehands
 from cosim.simulation.engine import Simulation
 from cosim.simulation.fleet import Fleet
+from cosim.simulation.guard import guard
 from cosim.simulation.layout import Layout, agent_blocks, device_blocks, grid_blocks, shield_blocks
 from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.parts import Parts
 from cosim.simulation.publisher import Publisher
-from cosim.simulation.remote import RemoteShield
 from cosim.simulation.sensors import Sensors
-from cosim.simulation.shielding import Surroundings, make_shield, remote_options
+from cosim.simulation.shielding import Surroundings
 from cosim.simulation.site import RunSite
 from cosim.simulation.stage import RunStage
 from cosim.simulation.traffic_log import log_messages
@@ -198,11 +198,7 @@ class _Builder:
 
     def _shield(self, around: Surroundings, channels: Mapping[str, Channel]) -> Shield | None:
         try:
-            shield, telemetry = make_shield(self.scenario, around), self.scenario.shield.telemetry
-            if telemetry is None or not isinstance(shield, NetworkShield):
-                return shield
-            options = remote_options(self.scenario, around, channels)
-            return RemoteShield(shield, self.kernel, around.grid, options)
+            return guard(self.scenario, around, self.kernel, channels)
         except ScenarioError as error:
             self._note(error.problems)
             return None

@@ -12,7 +12,7 @@ from math import isfinite
 
 import numpy as np
 
-from cosim.plugins import DeviceGroup, Injection
+from cosim.plugins import DelayedGroup, DeviceGroup, Injection
 from cosim.points import Ids, Vector
 from cosim.state import Dispatch, GridState, Topology
 
@@ -43,7 +43,7 @@ class Fleet:
     def __init__(self, groups: Sequence[DeviceGroup], extra_bus: Sequence[int] = ()) -> None:
         self.groups = tuple(groups)
         self._parts = tuple(_parts(self.groups))
-        self._delayed = tuple(part for part in self._parts if hasattr(part.group, "heading"))
+        self._delayed = tuple((part, part.group) for part in self._parts if isinstance(part.group, DelayedGroup))
         self.delays = bool(self._delayed)
         """Whether any device carries out orders later than it gets them."""
         self.names = tuple(name for group in self.groups for name in group.names)
@@ -107,8 +107,8 @@ class Fleet:
 
     def heading(self, setpoints: Vector, topology: Topology) -> Topology:
         """Topology once every order that takes its time is carried out; the same object when none is under way."""
-        for part in self._delayed:
-            topology = part.group.heading(setpoints[part.outputs].reshape(part.shape), topology)  # type: ignore[attr-defined]
+        for part, group in self._delayed:
+            topology = group.heading(setpoints[part.outputs].reshape(part.shape), topology)
         return topology
 
     def solved(self, injections: Sequence[Injection], state: GridState, topology: Topology) -> Sequence[Injection]:

@@ -31,7 +31,7 @@ from cosim.shield.capability import Capability
 from cosim.shield.controls import Controls
 from cosim.shield.emergency import Action, Emergency
 from cosim.shield.energy import Barrier, EnergyBarrier, power_row
-from cosim.shield.limits import NOBODY_OVERRIDES, SLACK, Bounds, Limits, Watched, after_loss
+from cosim.shield.limits import NOBODY_OVERRIDES, SLACK, Bounds, Carriers, Limits, Watched, after_loss
 from cosim.shield.positions import Positions
 from cosim.shield.repair import Means
 from cosim.shield.staleness import Ramps
@@ -39,6 +39,7 @@ from cosim.shield.switching import Lock, Rules, Switching
 from cosim.shield.thermal import Heating
 from cosim.simulation.fleet import Fleet
 from cosim.simulation.remote import RemoteOptions
+from cosim.simulation.trial import Trials
 from cosim.state import Directions
 
 #: What counts as one when violations of different kinds are added up.
@@ -146,12 +147,23 @@ class _Builder:
             VoltageLimit(v_min_pu=defaults.v_min_pu, v_max_pu=defaults.v_max_pu),)
         loading = spec.loading if spec.loading is not None else (LoadingLimit(loading_max=defaults.loading_max),)
         buses, volts = self._voltages(voltage)
+        self._fits(voltage)
         branches, loads, tau_s = self._loadings(loading)
         at, exchanged = self._exchanges()
         carriers, reserved = self._reserves()
         limits = Limits(Watched(buses, branches, at, carriers), [volts, loads, exchanged, reserved])
         heats = np.flatnonzero(~np.isnan(tau_s))
         return limits, limits.loading_rows.start + heats, tau_s[heats]
+
+    def _fits(self, bands: Sequence[VoltageLimit]) -> None:
+        """Between the margins of every band something must be left to move to."""
+        margin_pu, after = self.spec.margin_pu, self.spec.n_minus_1
+        each = [(band.v_min_pu, band.v_max_pu) for band in (*bands, *(() if after is None else (after,)))]
+        low, high = min(each, key=lambda band: band[1] - band[0], default=(-np.inf, np.inf))
+        if 2 * margin_pu >= high - low:
+            self.problems.append(Problem(
+                f"found {margin_pu:g}: nothing is left of the band {low:g} to {high:g}; expected less than half its "
+                f"width, {(high - low) / 2:.3g}", "shield.margin_pu"))
 
     def _voltages(self, limits: Sequence[VoltageLimit]) -> tuple[Ids, Bounds]:
         names, zones = self.network.bus_names, self.network.buses.zone
@@ -211,13 +223,18 @@ class _Builder:
                                  np.full(len(names), self.spec.margin_loading * base_kva * 1e-2), *_kinds(sources),
                                  POWER_SCALE * base_kva)
 
-    def _reserves(self) -> tuple[tuple[Ids, ...], Bounds]:
+    def _reserves(self) -> tuple[tuple[Carriers, ...], Bounds]:
+        gen = [int(at) for group in self.groups for at in group.placement.gen]
+        stops = [any(setpoint.role is Role.POSITION for setpoint in group.setpoints)
+                 for group in self.groups for _ in group.names]
         carriers = []
         for i, limit in enumerate(self.spec.reserve):
             found: dict[int, None] = {}
             for j, pattern in enumerate(limit.devices):
                 found.update(dict.fromkeys(self._devices(pattern, f"shield.reserve.{i}.devices.{j}")))
-            carriers.append(np.array(sorted(found), np.int64))
+            devices = sorted(found)
+            carriers.append(Carriers(np.array(devices, np.int64), np.array([gen[k] for k in devices], np.int64),
+                                     np.array([stops[k] for k in devices], np.bool_)))
         base_kva = self.network.base_mva * 1e3
         limits = self.spec.reserve
         return tuple(carriers), Bounds(
@@ -229,19 +246,33 @@ class _Builder:
         spec = self.spec.n_minus_1
         if spec is None:
             return []
-        found: dict[int, None] = {}
+        found: dict[int, str] = {}
         for j, pattern in enumerate(spec.branches):
             path = f"shield.n_minus_1.branches.{j}"
-            found.update(dict.fromkeys(self._matching(pattern, self.branches, "branch", path)))
+            found.update(dict.fromkeys(self._matching(pattern, self.branches, "branch", path), path))
         if len(found) > MAX_CONTINGENCIES:
             self.problems.append(Problem(f"{len(found)} branches; expected at most {MAX_CONTINGENCIES}: every one "
                                          f"costs a power flow in every SOLVE", "shield.n_minus_1.branches"))
             return []
+        if spec.hard:
+            for branch, path in found.items():
+                self._supplies(branch, path)
         band = VoltageLimit(v_min_pu=spec.v_min_pu, v_max_pu=spec.v_max_pu, hard=spec.hard)
         buses, volts = self._voltages([band])
         branches, loads, _ = self._loadings([LoadingLimit(loading_max=spec.loading_max, hard=spec.hard)])
         limits = Limits(Watched(buses, branches), [volts, loads])
         return [Case(after_loss(limits, self.branches[branch]), branch) for branch in found]
+
+    def _supplies(self, branch: int, path: str) -> None:
+        """Told of: a loss that leaves buses dead, where there are no voltages for a hard limit to hold."""
+        grid = self.around.grid
+        lost = Trials(grid, voltage_dependent=False).lost(grid.dispatch.topology, branch)
+        after = grid.trial(replace(grid.dispatch, topology=lost))
+        dead = int((np.isnan(after.v_pu) & ~np.isnan(grid.state.v_pu)).sum())
+        if after.converged and dead:
+            self.problems.append(Problem(
+                f"the loss of {self.branches[branch]} islands {dead} {'bus' if dead == 1 else 'buses'}; nothing "
+                f"watches them: leave it out of n_minus_1 or make it soft", path))
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
@@ -302,14 +333,20 @@ class _Builder:
 
     def _barrier(self) -> EnergyBarrier:
         barriers = []
+        stores: list[str] = []
         for group, part in zip(self.groups, self.slices, strict=True):
             row = power_row(group, part)
             if isinstance(group, StorageGroup) and row is not None:
+                stores += group.names
                 found = self._reserve_of(group, row)
                 barriers += [] if found is None else [found]
         for i, spec in enumerate(self.spec.energy):
             for j, pattern in enumerate(spec.devices):
-                self._devices(pattern, f"shield.energy.{i}.devices.{j}")
+                path = f"shield.energy.{i}.devices.{j}"
+                if self._devices(pattern, path) and not any(fnmatchcase(name, pattern) for name in stores):
+                    self.problems.append(Problem(
+                        f"no device that '{pattern}' matches stores energy; those that do: "
+                        f"{', '.join(stores[:6]) or 'none'}", path))
         return EnergyBarrier(barriers)
 
     def _reserve_of(self, group: StorageGroup, row: slice) -> Barrier | None:
@@ -345,6 +382,7 @@ class _Builder:
     def _matching(self, pattern: str, known: Sequence[str], what: str, path: str) -> list[int]:
         found = [i for i, name in enumerate(known) if fnmatchcase(name, pattern)]
         if not found and not (pattern == "*" and not known):
+            known = list(dict.fromkeys(known))
             shown = ", ".join(known[:6]) + (", …" if len(known) > 6 else "")
             self.problems.append(Problem(f"no {what} matches '{pattern}'; there are: {shown or 'none'}", path))
         return found

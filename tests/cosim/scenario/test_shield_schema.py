@@ -84,7 +84,7 @@ REFUSED = {
     "shield: {telemetry: {channel: w, period_s: 1, hold_age_s: 9, lost_age_s: 3}}\n": [
         "hold_age_s 9.0 must be below lost_age_s 3.0"],
     "shield: {voltage: [{v_min_pu: -1}]}\n": ["shield.voltage.0.v_min_pu", "-1", "more than 0"],
-    "shield: {margin_pu: 0}\n": ["shield.margin_pu", "at least 1e-06"],
+    "shield: {margin_pu: 0}\n": ["shield.margin_pu", "at least 1e-08"],
     "shield: {reserve: [{devices: [g]}]}\n": ["shield.reserve.0", "up_kw"],
     "shield: {energy: [{gamma: 0}]}\n": ["shield.energy.0.gamma", "more than 0"],
     "shield: {n_minus_1: {branches: []}}\n": ["shield.n_minus_1.branches"],
@@ -95,7 +95,10 @@ REFUSED = {
     "shield: {volage: []}\n": ["shield.volage", "voltage"],
     "shield: {margin_pu: '0.1'}\n": ["shield.margin_pu", "a number"],
     "shield: 5\n": ["shield"],
-    "shield: true\n": ["shield"],
+    "shield: true\n": ["shield: found true; expected enforce, observe or off, or a mapping"],
+    "shield: {voltage: [{buses: [18]}]}\n": ["shield.voltage.0.buses.0: found 18; expected text"],
+    "shield: {n_minus_1: {branches: ['*'], v_min_pu: 1.1, v_max_pu: 1.0}}\n": [
+        "shield.n_minus_1", "v_min_pu 1.1 must be below v_max_pu 1.0"],
 }
 
 

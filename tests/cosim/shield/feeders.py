@@ -201,7 +201,8 @@ class Bench:
     def ask(self, values: Vector, authority: int = 1) -> ShieldDecision:
         """What the shield answers; nothing is applied."""
         who = np.where(np.isnan(values), -1, authority).astype(np.int8)
-        return self.shield.filter(Asked(values, who, self.t_us), Attempts(self._counted, self.sim._moving, self.sim._respond))
+        attempts = Attempts(self._counted, self.sim._moving, self.sim._respond)
+        return self.shield.filter(Asked(values, who, self.t_us), attempts)
 
     def apply(self, decision: ShieldDecision) -> None:
         """Take the answer over, as a SOLVE does."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cosim.commands import Authority
+from cosim.grid import load_network
 from cosim.shield import ShieldReason
-from cosim.shield.limits import Bounds, Limits, Watched, after_loss
+from cosim.shield.limits import Bounds, Carriers, Limits, Watched, after_loss
+from cosim.state import Dispatch
 from tests.cosim.shield.shielded import BAND, GRID, PV, at, band, read, reasons, record, rung, shielded, told, volts
 
 #: Two feeders from one substation; bus 4 is zone 2.  Each ends in enough reactance for 2 MW to matter.
@@ -163,6 +166,24 @@ def test_generators_keep_their_reserve() -> None:
     assert 695 < given <= 700
     assert read(simulation, "g1.p_kw") == pytest.approx(read(simulation, "g2.p_kw"))  # both give way alike
     assert {reason for _, reason, _ in reasons(simulation)} == {"reserve"}
+
+
+@pytest.mark.parametrize(("asked_kw", "most_kw"), [(99_000.0, 40_000.0), (30_000.0, 30_000.0)])
+def test_a_regulating_generators_reserve_is_what_it_does_not_give(asked_kw: float, most_kw: float) -> None:
+    """100 MW in place of a generator of the network, 60 MW of it kept: 40 may be given."""
+    unit = {"kind": "generator", "name": "g", "element": "2", "p_max_kw": 100_000, "p_kw": 20_000}
+    spec = {"voltage": [], "loading": [], "reserve": [{"devices": ["g"], "up_kw": 60_000}]}
+    simulation = told(shielded([unit], spec, grid={"network": "case9"}), 2, g__p_set_kw=asked_kw)
+    assert most_kw - 50 < read(simulation, "g.p_kw") <= most_kw
+
+
+def test_a_unit_that_does_not_run_spins_no_reserve() -> None:
+    """A PQ unit off, one on, a store idle, and two in place of generators, of which one is out."""
+    grid = load_network("case9")
+    topology = replace(grid.topology, gen_closed=np.array([True, False]))
+    dispatch = Dispatch(np.array([0.0, 30.0, 0.0, 0.0, 0.0]), np.zeros(5), np.array([70.0, 70.0]), np.ones(2), topology)
+    carriers = Carriers(np.arange(5), np.array([-1, -1, -1, 0, 1]), np.array([True, True, False, True, True]))
+    assert carriers.up_kw(dispatch, np.full(5, 100.0)) == 70 + 100 + 30
 
 
 # -- soft, margins, overrides -----------------------------------------------------------------------------------------

@@ -127,7 +127,8 @@ def test_a_breaker_operates_so_often_an_hour_and_stays_then() -> None:
 
 def test_what_an_hour_refused_goes_through_when_the_hour_is_over() -> None:
     """The command still stands then."""
-    simulation = shielded(BREAKERS, band(switching={"max_operations_per_hour": 1, "allow_loops": True}), duration_s=7200, step_s=60)
+    rules = {"max_operations_per_hour": 1, "allow_loops": True}
+    simulation = shielded(BREAKERS, band(switching=rules), duration_s=7200, step_s=60)
     told(simulation, 60, tie__closed=1.0)
     told(simulation, 120, tie__closed=0.0)
     assert closed(simulation, "18-33")

@@ -77,6 +77,16 @@ def test_what_is_allowed_brings_the_heating_to_its_limit_in_one_scan_and_not_bey
     assert all(later <= sooner + 1e-12 for sooner, later in pairwise(allowed))
 
 
+def test_whenever_the_next_scan_begins_the_heating_stays_within_its_limit() -> None:
+    """The load drops and, at once or later, all that was allowed is taken for a whole scan."""
+    for later_us in (1, 1_000_000, 5_000_000, 10_000_000):
+        one, limits = heating(tau_s=20.0, step_s=10.0)
+        one.settled(None, 0)  # at its limit, and cooling from now on
+        one.settled(limits.high.copy(), later_us)
+        one.settled(None, later_us + 10_000_000)
+        assert one.theta[0] <= 1.0 + 1e-9
+
+
 def test_an_overload_is_let_through_while_the_conductor_is_cold_and_then_reduced() -> None:
     """1.25 times the rating through a line with a time constant of 60 s; theta is worked out here from the loadings."""
     grid = {**GRID, "ratings_ka": {"17-18": 0.06}}

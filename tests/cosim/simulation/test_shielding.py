@@ -41,6 +41,12 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "reserve": ({"reserve": [{"devices": ["g*"], "up_kw": 1}]},
                 "shield.reserve.0.devices.0: no device matches 'g*'; there are: ld, bat, cb"),
     "energy": ({"energy": [{"devices": ["bad"]}]}, "shield.energy.0.devices.0: no device matches 'bad'"),
+    "store": ({"energy": [{"devices": ["ld"]}]},
+              "shield.energy.0.devices.0: no device that 'ld' matches stores energy; those that do: bat"),
+    "margin": ({"voltage": [{"v_min_pu": 0.95, "v_max_pu": 1.0}], "margin_pu": 0.03},
+               "shield.margin_pu: found 0.03: nothing is left of the band 0.95 to 1; expected less than half its "),
+    "dead": ({"n_minus_1": {"branches": ["line.17-18"], "hard": True}},
+             "shield.n_minus_1.branches.0: the loss of line.17-18 islands 1 bus; nothing watches them: leave it out"),
     "weight": ({"weights": [{"devices": ["pv*"]}]}, "shield.weights.0.devices.0: no device matches 'pv*'"),
     "loss": ({"n_minus_1": {"branches": ["trafo.1"]}}, "shield.n_minus_1.branches.0: no branch matches 'trafo.1'"),
     "losses": ({"n_minus_1": {"branches": ["line.*"]}},
@@ -64,6 +70,12 @@ def test_a_name_that_does_not_exist_is_told_with_its_place(case: str) -> None:
     found = problems(**shield)
     assert len(found) == 1, found
     assert found[0].startswith(expected)
+
+
+def test_a_zone_is_listed_once_and_a_soft_loss_may_leave_buses_dead() -> None:
+    """33 buses of one zone; the same loss as above, soft."""
+    assert problems(voltage=[{"buses": ["zone:9"]}])[0].endswith("there are: zone:1")
+    assert isinstance(world(devices=DEVICES, shield={"n_minus_1": {"branches": ["line.17-18"]}})._shield, NetworkShield)
 
 
 def test_all_wrong_names_are_told_at_once() -> None:
