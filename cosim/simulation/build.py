@@ -186,8 +186,7 @@ class _Builder:
             f"trafo.{name}" for name in network.branch_names[len(network.line_names):]]
         simulation = Simulation(Parts(
             scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
-            shield, publisher,
-            Trials(grid, fleet.voltage_dependent),
+            shield, publisher, Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
             sample_ids, ShieldOrders.among(points)))
         stage.set_extra, stage.solve = fleet.set_extra, simulation.request_solve
