@@ -122,7 +122,7 @@ def locked(delay_s: float) -> Simulation:
     return shielded(ties, band(switching={**FREE, "interlocks": LOCKS}))
 
 
-UNDER_WAY = pytest.mark.xfail(strict=True, reason="an interlock reads where a breaker stands, not where its order leads")
+UNDER_WAY = pytest.mark.xfail(strict=True, reason="interlocks read where a breaker stands, not where its order leads")
 
 
 @pytest.mark.parametrize("delay_s", [0, pytest.param(5, marks=UNDER_WAY)])
@@ -179,7 +179,8 @@ def test_nothing_moves_while_the_stop_is_latched(who: Authority) -> None:
     told(simulation, 4, who, cb__closed=1.0, ld__scale=0.2, g__v_set_pu=1.05, cap__steps=2.0)
     at(told(simulation, 5, OPERATOR, shield__stop=0.0), 8)
     assert closed(simulation, "cb") == (0.0,)
-    assert [read(simulation, point) for point in ("ld.p_kw", "cap.steps_in", "g.p_kw")] == [-75, 0, 0]
+    points = ("ld.p_kw", "cap.steps_in", "g.p_kw", "g.v_set_pu")
+    assert [read(simulation, point) for point in points] == [-75, 0, 0, 1.01]
     assert rung(simulation) == 4
 
 
@@ -284,19 +285,19 @@ def hopeless(n_lost: int) -> tuple[int, int]:
         lines = shielded([], "off", grid=grid).grid.network.line_names[10:10 + n_lost]
         spec["n_minus_1"] = {"branches": [f"line.{name}" for name in lines]}
     simulation = shielded(devices, spec, grid=grid)
-    lost: list[int] = []
+    branches: list[int] = []
     real = simulation._attempt
 
-    def counted(setpoints: Vector, branch: int) -> SolvedTrial:
-        lost.append(branch)
-        return real(setpoints, branch)
+    def counted(setpoints: Vector, lost: int) -> SolvedTrial:
+        branches.append(lost)
+        return real(setpoints, lost)
 
     simulation._attempt = counted  # type: ignore[method-assign]
     before = simulation.solves
     at(simulation, 1)
     assert read(simulation, "shield.infeasible") == 1
     scans = simulation.solves - before
-    return round(sum(branch < 0 for branch in lost) / scans), sum(branch >= 0 for branch in lost)
+    return round(sum(branch < 0 for branch in branches) / scans), sum(branch >= 0 for branch in branches)
 
 
 @pytest.mark.parametrize("n_lost", [0, 24])
