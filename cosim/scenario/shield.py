@@ -229,7 +229,8 @@ class ShieldTelemetry(Model):
     period_s: Period = Field(description="Time between reports.")
     ramps: tuple[Ramp, ...] = Field((), max_length=MAX_ENTRIES, description=(
         "Declared ramps: margins grow by sensitivity times ramp times age."))
-    hold_age_s: Period = Field(30.0, description="Age of a report beyond which only changes toward the backup pass.")
+    hold_age_s: Period = Field(30.0, description=(
+        "Age of a report beyond which only changes toward the backup pass; margins reach as far ahead."))
     lost_age_s: Period = Field(120.0, description="Age beyond which the device falls back to its own function.")
 
     @model_validator(mode="after")
