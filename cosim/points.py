@@ -22,6 +22,11 @@ Vector = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
 
+def differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
+    """Where two vectors of setpoints (n,) differ; NaN, nothing asked, is equal to NaN."""
+    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
+
+
 class PointKind(Enum):
     """The five kinds of SCADA point."""
 

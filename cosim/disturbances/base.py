@@ -8,27 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from cosim.channel import Channel
-from cosim.errors import KernelError
 from cosim.kernel import Kernel, whole_us
 from cosim.plugins import PluginConfig
 from cosim.points import Ids, Vector
-
-
-def _whole(seconds: float) -> float:
-    try:
-        whole_us(seconds)
-    except KernelError as error:
-        raise ValueError(str(error)) from None
-    return seconds
-
-
-Seconds = Annotated[float, Field(ge=0), AfterValidator(_whole)]
+from cosim.scenario.model import Period, Seconds
 
 
 class RandomTimes(PluginConfig):
@@ -45,7 +34,7 @@ class DisturbanceConfig(PluginConfig):
     kind: str
     at_s: Seconds | tuple[Seconds, ...] | None = Field(None, description="Time or times at which it begins.")
     random: RandomTimes | None = Field(None, description="Random times instead of `at_s`.")
-    duration_s: Annotated[float, Field(gt=0), AfterValidator(_whole)] | None = Field(
+    duration_s: Period | None = Field(
         None, description="How long it lasts (default: to the end of the run).")
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.plugins import DeviceGroup, Envelope, Role
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, differs
 from cosim.state import Directions, Dispatch
 
 #: kVA that moving a voltage set point by 1 pu counts for, per kVA of the unit: 1 % of voltage as 10 % of rating.
@@ -104,9 +104,8 @@ class Controls:
 
     def repositioned(self, one: Vector, other: Vector) -> NDArray[np.bool_]:
         """Devices (n_device,) whose positions are asked to differ between two output vectors."""
-        a, b = one[self._position_slot], other[self._position_slot]
         out = np.zeros(self.n_device, bool)
-        out[self._position_device[(a != b) & ~(np.isnan(a) & np.isnan(b))]] = True
+        out[self._position_device[differs(one[self._position_slot], other[self._position_slot])]] = True
         return out
 
     def envelope(self) -> Envelope:

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
-from cosim.points import Vector
+from cosim.points import Vector, differs
 from cosim.shield.assess import Assessed, Assessor, Attempt, Case
 from cosim.shield.capability import Limited
 from cosim.shield.controls import Kind
@@ -197,8 +196,8 @@ class NetworkShield:
         reason = limited.reason
         if stopped or standing.taken:
             reason = reason.copy()
-            reason[_differs(acted, values)] = _RECOVERY
-            reason[_differs(values, asked.values)] = _STOP
+            reason[differs(acted, values)] = _RECOVERY
+            reason[differs(values, asked.values)] = _STOP
         return _Prepared(Limited(limited.setpoints, reason), wish, stopped, self._rules(limited, asked))
 
     def _rules(self, limited: Limited, asked: Asked) -> tuple[str, ...]:
@@ -274,16 +273,9 @@ class NetworkShield:
 
     def _reasons(self, requested: Assessed, found: Assessed, limited: Limited, breaches: tuple[Breach, ...]) -> Reasons:
         reason = limited.reason.copy()
-        moved = _differs(found.setpoints, limited.setpoints)
+        moved = differs(found.setpoints, limited.setpoints)
         hard = next((breach for breach in breaches if breach.hard and not breach.overridden), None)
         why = ShieldReason.DIVERGENCE if not requested.solved else (
             hard.reason if hard is not None else ShieldReason.SWITCHING)
         reason[moved] = np.uint8(why)
         return reason
-
-
-def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
-    if one is other:
-        return np.zeros(one.size, bool)
-    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
-

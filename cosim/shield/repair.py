@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, differs
 from cosim.shield.assess import Assessed, Assessor
 from cosim.shield.backup import Droop, target
 from cosim.shield.capability import Capability
@@ -334,10 +334,8 @@ class Repair:
 
 def effective_distance(controls: Controls, one: Assessed, other: Assessed) -> float:
     """Distance (kVA) over the powers of devices whose setpoints differ between two candidates."""
-    a, b = one.setpoints[controls.slot], other.setpoints[controls.slot]
-    differ = (a != b) & ~(np.isnan(a) & np.isnan(b))
     changed = np.zeros(controls.n_device, bool)
-    changed[controls.device[differ]] = True
+    changed[controls.device[differs(one.setpoints[controls.slot], other.setpoints[controls.slot])]] = True
     changed |= controls.repositioned(one.setpoints, other.setpoints)
     first, second = one.trial.dispatch, other.trial.dispatch
     n = controls.n_device

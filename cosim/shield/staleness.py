@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, differs
 from cosim.shield.controls import Controls, Kind
 from cosim.shield.limits import Limits
 from cosim.state import Directions, Dispatch, GridState
@@ -197,7 +197,7 @@ class Believed:
         n, g = self.powers.n, self.powers.g
         for kind, index in ((kind, entry[0]) for kind, entry in self._at.items()):
             slot, device, gen = (entry[:] for entry in self._at[kind][1:])
-            middle = (part[slot] > 0.0) & (part[slot] < 1.0) & ~_same(old[slot], new[slot])
+            middle = (part[slot] > 0.0) & (part[slot] < 1.0) & differs(old[slot], new[slot])
             if not index.size or not middle.any():
                 continue
             place = np.where(gen < 0, device, 2 * n + gen) if kind is Kind.P else (
@@ -220,7 +220,3 @@ def _changed(per_s: Vector, time_s: Vector) -> Vector:
     """Change within a time that may be endless; nothing changes at no rate."""
     with np.errstate(invalid="ignore"):
         return np.minimum(np.where(per_s > 0.0, per_s * time_s, 0.0), ANYTHING)
-
-
-def _same(one: Vector, other: Vector) -> NDArray[np.bool_]:
-    return np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cosim.plugins import Limit
-from cosim.points import Ids, Point, Vector
+from cosim.points import Ids, Point, Vector, differs
 from cosim.recorder import DecisionRow, Recorder
 from cosim.recorder.explain import limit_words
 from cosim.shield import Breach, Rung, ShieldDecision, ShieldReason
@@ -93,7 +93,7 @@ class DecisionLog:
         with np.errstate(invalid="ignore"):
             drifted = (np.abs(shown - self._shown[:n]) > self._step[:n]) & (decision.reason > _OWN)
         changed = (decision.reason != before) | moved & (
-            _differ(decision.requested, self._requested[:n]) | drifted | (limit != self._limit[:n])
+            differs(decision.requested, self._requested[:n]) | drifted | (limit != self._limit[:n])
             | (enforced != self._enforced[:n]) | (np.isnan(shown) != np.isnan(self._shown[:n]))
             | (decision.rung is not self._rung))
         begun = (decision.reason > _OWN) & (before <= _OWN)
@@ -192,12 +192,7 @@ def _shown(decision: ShieldDecision) -> tuple[Vector, np.ndarray[Any, np.dtype[n
     """What is applied, or would be, (n,), and where it is indeed."""
     if decision.advised is None:
         return decision.applied, np.ones(len(decision.applied), np.bool_)
-    return decision.advised, ~_differ(decision.advised, decision.applied)
-
-
-def _differ(one: Vector, other: Vector) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Where two vectors differ; NaN is NaN."""
-    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
+    return decision.advised, ~differs(decision.advised, decision.applied)
 
 
 def _by_reason(decision: ShieldDecision) -> list[Breach | None]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.plugins import Envelope
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, differs
 from cosim.shield.staleness import Report
 
 FIELDS = ("p_min_kw", "p_max_kw", "q_min_kvar", "q_max_kvar", "s_max_kva")
@@ -117,10 +117,10 @@ class CentreEnd:
 
     def settled(self, setpoints: Vector) -> NDArray[np.bool_]:
         """Devices (n_injection,) that are known to follow `setpoints` and nothing else."""
-        elsewhere = _differs(setpoints, self.in_force)
+        elsewhere = differs(setpoints, self.in_force)
         for values, possible in self.under_way():
             if values is not setpoints:
-                elsewhere |= _differs(setpoints, values) & possible[self._device_of]
+                elsewhere |= differs(setpoints, values) & possible[self._device_of]
         out = np.ones(self._measured_us.size, bool)
         out[self._device_of[elsewhere]] = False
         return out
@@ -146,7 +146,3 @@ class CentreEnd:
         ordered[self._device_of[commanded | ~np.isnan(self.in_force)]] = True
         since = np.where(ordered, np.minimum(self._measured_us, np.maximum(self._confirmed_us, 0)), self._measured_us)
         return np.where(self._measured_us >= 0, (now_us - since) / 1e6, np.inf)
-
-
-def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
-    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))

@@ -47,7 +47,7 @@ from cosim.channel import Channel
 from cosim.grid import Grid
 from cosim.kernel import Kernel, Phase
 from cosim.plugins import Injection
-from cosim.points import Vector
+from cosim.points import Vector, differs
 from cosim.shield import Asked, Breach, NetworkShield, ShieldDecision, ShieldReason
 from cosim.shield.decision import Trial
 from cosim.shield.limits import Limits
@@ -154,7 +154,7 @@ class RemoteShield:
         decided, doubt = self._decide(replace(asked, values=held(asked.values)), belief, held)
         self._decided = decided
         in_field = self._inner.means.capability.limit(self.field.in_force)
-        reason = np.where(_differs(held(asked.values), asked.values), _STALE,
+        reason = np.where(differs(held(asked.values), asked.values), _STALE,
                           np.maximum(decided.reason, in_field.reason))
         flags = (*self._too_old(silence_s), *doubt)
         return replace(decided, requested=asked.values, reason=reason, trial=attempt(in_field.setpoints),
@@ -225,7 +225,7 @@ class RemoteShield:
 
     def _passed(self, decided: ShieldDecision, setpoints: Vector, belief: Belief) -> ShieldDecision:
         """The decision as far as it passes."""
-        short = _differs(setpoints, decided.applied)
+        short = differs(setpoints, decided.applied)
         if not short.any():
             return decided
         followed = self._inner.means.capability.limit(setpoints).setpoints
@@ -291,11 +291,6 @@ class _Held:
         passes = toward(values, self.sent, self.goal) | (np.isnan(values) & np.isnan(self.sent))
         return np.where(self.lost, np.nan, np.where(self.stale & ~passes, self.sent, values))
 
-
-def _differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
-    if one is other:
-        return np.zeros(one.size, bool)
-    return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
 
 
 def _narrow(limits: Limits, low_by: Vector, high_by: Vector) -> None:
