@@ -280,8 +280,8 @@ def shield_of(value: Any) -> Any:
 
     What a function has looked at is no JSON to pydantic any more, and then a list is no tuple.
     """
-    if value is False:
-        value = "off"
+    if value is False:  # what YAML's bare `off` would have been
+        value = _mode_of(value)
     if value is None or isinstance(value, bool | int | float | list | tuple):
         raise ValueError(f"found {shown(value)}; expected enforce, observe or off, or a mapping (the same as its "
                          f"`mode` with limits beside it)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -82,6 +82,10 @@ class Assessed:
         """Whether every hard limit holds."""
         return self.harm == 0.0
 
+    def of(self, case: int) -> Vector | None:
+        """The values in one case; None without a solution, and where a loss was not looked at."""
+        return self.values[case] if case < len(self.values) else None
+
 
 class Assessor:
     """Tries and judges candidates of one call, and remembers them.
@@ -91,7 +95,6 @@ class Assessor:
 
     def __init__(self, cases: Sequence[Case], attempt: Attempt, p_max_kw: Vector, authority: int) -> None:
         self.cases, self.attempt, self.p_max_kw, self._authority = tuple(cases), attempt, p_max_kw, authority
-        self.binding = tuple(case.limits.hard for case in self.cases)
         self.overriding = NOBODY
         """The authority that limits are overridden by; `NOBODY` while all bind."""
         self.tried: list[Assessed] = []
@@ -101,14 +104,15 @@ class Assessor:
         first = self.attempt(setpoints)
         values = self._values(0, first)
         clean = values is not None and self.cases[0].limits.keeps(values)
-        found = Assessed(setpoints, (first,), (values,), 0.0 if clean else self._base_harm(values), clean)
+        found = Assessed(setpoints, (first,), (values,), 0.0, clean)
+        found = replace(found, harm=0.0 if clean else self._total(found))
         if found.safe and len(self.cases) > 1:
             found = self._with_losses(found)
         ahead = self.attempt.ahead(setpoints)
         if ahead is not None:
-            later = self._values(0, ahead)
-            harm = found.harm + (LOST_HARM if later is None else self._harm(0, later))
-            found = replace(found, ahead=ahead, harm=harm, clean=found.clean and harm == 0.0)
+            found = replace(found, ahead=ahead)
+            harm = self._total(found)
+            found = replace(found, harm=harm, clean=found.clean and harm == 0.0)
         self.tried.append(found)
         return found
 
@@ -116,9 +120,6 @@ class Assessor:
     def spent(self) -> bool:
         """Whether this call has tried as much as it may."""
         return len(self.tried) >= MOST_CANDIDATES
-
-    def _base_harm(self, values: Vector | None) -> float:
-        return np.inf if values is None else self._harm(0, values)
 
     def _with_losses(self, one: Assessed) -> Assessed:
         """The states after each loss as well."""
@@ -128,9 +129,9 @@ class Assessor:
             trials.append(lost)
             values.append(self._values(k, lost))
         clean = one.clean and all(found is not None and case.limits.keeps(found)
-                                  for case, found in zip(self.cases, values, strict=True))
-        harm = 0.0 if clean else sum((self._harm(k, found) for k, found in enumerate(values)), 0.0)
-        return replace(one, trials=tuple(trials), values=tuple(values), harm=harm, clean=clean)
+                                  for case, found in zip(self.cases[1:], values[1:], strict=True))
+        one = replace(one, trials=tuple(trials), values=tuple(values), clean=clean)
+        return one if clean else replace(one, harm=self._total(one))
 
     @property
     def may_override(self) -> bool:
@@ -147,10 +148,9 @@ class Assessor:
         self.overriding = self._authority
         for k, case in enumerate(self.cases):
             limits = case.limits
-            to = theirs.values[k] if k < len(theirs.values) else None
+            to, at = theirs.of(k), without.of(k)
             if to is None:
                 continue
-            at = without.values[k] if k < len(without.values) else None
             before = np.zeros(to.size) if at is None else limits.excess(at)
             by_them = (limits.override <= self._authority) & (limits.excess(to) > before + 1e-9)
             room = 2.0 * limits.margin
@@ -160,39 +160,35 @@ class Assessor:
 
     def again(self, one: Assessed) -> Assessed:
         """A candidate judged by what binds now."""
-        harm = np.inf if not one.solved else sum((self._harm(k, found) for k, found in enumerate(one.values)), 0.0)
-        if one.ahead is not None:
-            later = self._values(0, one.ahead)
-            harm += LOST_HARM if later is None else self._harm(0, later)
-        return replace(one, harm=harm, clean=False)
+        return replace(one, harm=self._total(one), clean=False)
+
+    def solutions(self, one: Assessed) -> Iterator[tuple[int, Limits, Vector]]:
+        """The cases of a candidate that were looked at and have a solution: number, limits and values."""
+        for k, (case, values) in enumerate(zip(self.cases, one.values, strict=False)):
+            if values is not None:
+                yield k, case.limits, values
 
     def keeps_margin(self, one: Assessed, share: float) -> bool:
-        """Whether the binding limits hold by `share` of their margin."""
+        """Whether the hard limits hold by `share` of their margin."""
         if not one.safe:
             return False
-        for case, values, binding in zip(self.cases, one.values, self.binding, strict=False):
-            if values is not None:
-                limits = case.limits
-                near = (values > limits.high - share * limits.margin) | (values < limits.low + share * limits.margin)
-                if (near & binding).any():
-                    return False
+        for _, limits, values in self.solutions(one):
+            near = (values > limits.high - share * limits.margin) | (values < limits.low + share * limits.margin)
+            if (near & limits.hard).any():
+                return False
         return True
 
     def no_worse(self, one: Assessed, than: Assessed) -> bool:
-        """Whether no binding limit is passed further than at `than` (the rule of progress)."""
+        """Whether no hard limit is passed further than at `than` (the rule of progress)."""
         if not one.solved:
             return False
         if not than.solved:
             return True
-        for k, case in enumerate(self.cases):
-            if k >= len(one.values) or k >= len(than.values) or than.values[k] is None:
+        for k, limits, old in self.solutions(than):
+            if k >= len(one.values):
                 continue
-            new, old = one.values[k], than.values[k]
-            assert old is not None
-            if new is None:
-                return False
-            worse = case.limits.excess(new) > case.limits.excess(old) + 1e-9
-            if (worse & self.binding[k]).any():
+            new = one.values[k]
+            if new is None or ((limits.excess(new) > limits.excess(old) + 1e-9) & limits.hard).any():
                 return False
         return True
 
@@ -203,8 +199,18 @@ class Assessor:
             return None
         return self.cases[k].limits.values(state, trial.dispatch, self.p_max_kw)
 
+    def _total(self, one: Assessed) -> float:
+        """What hard limits are passed by, over all states of a candidate."""
+        if not one.solved:
+            return np.inf
+        harm = sum((self._harm(k, values) for k, values in enumerate(one.values)), 0.0)
+        if one.ahead is not None:
+            later = self._values(0, one.ahead)
+            harm += LOST_HARM if later is None else self._harm(0, later)
+        return harm
+
     def _harm(self, k: int, values: Vector | None) -> float:
+        limits = self.cases[k].limits
         if values is None:  # a loss without solution: worse than any violation that is a number
-            return LOST_HARM if self.binding[k].any() else 0.0
-        excess = self.cases[k].limits.excess(values)
-        return float(excess @ self.binding[k])
+            return LOST_HARM if limits.hard.any() else 0.0
+        return float(limits.excess(values) @ limits.hard)

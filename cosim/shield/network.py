@@ -99,22 +99,25 @@ class NetworkShield:
         prepared = self._prepared(asked)
         assess = self._assessor(asked, attempt)
         requested = assess(prepared.limited.setpoints)
+        spoilt = "" if prepared.stopped else self._spoils(requested, assess, prepared)
         bounds = [(case.limits.low, case.limits.high) for case in self._cases]
         try:
-            repaired = self._answer(asked, prepared, requested, assess)
+            repaired = self._answer(asked, prepared, requested, assess, spoilt=spoilt)
         finally:
             for case, (low, high) in zip(self._cases, bounds, strict=True):
                 case.limits.low, case.limits.high = low, high
         self._pending = _Pending(Standing(repaired.taken, -1, prepared.stopped, asked.reset), repaired.well)
+        if spoilt:
+            prepared = replace(prepared, rules=(*prepared.rules, f"no {spoilt}s"))
         decision = self._decision(asked, prepared, requested, repaired, assess)
         return decision if self._enforce else self._observed(asked, attempt, requested, decision)
 
-    def _answer(self, asked: Asked, prepared: _Prepared, requested: Assessed, assess: Assessor) -> Repaired:
-        """The request if it is safe, else what the chain makes of it."""
+    def _answer(self, asked: Asked, prepared: _Prepared, requested: Assessed, assess: Assessor, *,
+                spoilt: str) -> Repaired:
+        """The request if it is safe and no switching rule is `spoilt`, else what the chain makes of it."""
         taken = self.means.emergency.standing.taken
         if prepared.stopped:  # nothing is moved any more, whatever the limits say: they are only told of
             return Repaired(requested, Rung.EMERGENCY, taken)
-        spoilt = self._spoils(requested, assess, prepared)
         if requested.safe and not spoilt:
             rung = Rung.EMERGENCY if taken else Rung.REQUEST
             return Repaired(requested, rung, taken, taken > 0 and assess(prepared.wish).safe)
@@ -246,11 +249,9 @@ class NetworkShield:
         if found is not requested:
             distance = float(np.hypot(distance, effective_distance(self.means.controls, requested, found)))
             reason = self._reasons(requested, found, limited, breaches)
-        spoilt = self._spoils(requested, assess, prepared) if found is not requested else ""
-        rules = (*prepared.rules, *((f"no {spoilt}s",) if spoilt else ()))
         nothing = float("nan")
         breaches = (*breaches, *(Breach(rule, ShieldReason.SWITCHING, nothing, nothing, nothing, "", True)
-                                 for rule in rules))
+                                 for rule in prepared.rules))
         infeasible = not found.safe
         return ShieldDecision(asked.values, found.setpoints, reason, distance, found.trial, repaired.rung, breaches,
                               infeasible)
@@ -259,16 +260,13 @@ class NetworkShield:
         """Limits that the request would have broken, over all cases, the worst first."""
         if requested.clean:
             return ()
-        broken: list[Breach] = []
-        for k, case in enumerate(self._cases):
-            values = requested.values[k] if k < len(requested.values) else None
-            if values is None:
-                continue
-            after = found.values[k] if k < len(found.values) else None
-            unknown = np.full(values.size, np.nan)
-            broken += case.limits.breaches(values, unknown if after is None else after, assess.overriding)
         if not requested.solved:
             return (Breach("grid.converged", ShieldReason.DIVERGENCE, 1.0, 0.0, float(found.solved), "", True),)
+        broken: list[Breach] = []
+        for k, limits, values in assess.solutions(requested):
+            after = found.of(k)
+            unknown = np.full(values.size, np.nan)
+            broken += limits.breaches(values, unknown if after is None else after, assess.overriding)
         return tuple(broken)
 
     def _reasons(self, requested: Assessed, found: Assessed, limited: Limited, breaches: tuple[Breach, ...]) -> Reasons:

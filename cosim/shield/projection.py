@@ -175,18 +175,16 @@ class Projection:
         return moved, None
 
     def _worst(self, one: Assessed) -> float:
-        """By how much the worst binding limit is broken, in its scale."""
-        return max((float((case.limits.excess(values) * binding).max(initial=0.0)) for case, values, binding in zip(
-            self._assess.cases, one.values, self._assess.binding, strict=False) if values is not None), default=0.0)
+        """By how much the worst hard limit is broken, in its scale."""
+        return max((float((limits.excess(values) * limits.hard).max(initial=0.0))
+                    for _, limits, values in self._assess.solutions(one)), default=0.0)
 
     def _tight(self, one: Assessed, worst: float) -> bool:
-        """Whether a binding limit has no more room than a small share of what was broken."""
-        for case, values, binding in zip(self._assess.cases, one.values, self._assess.binding, strict=False):
-            if values is not None:
-                limits = case.limits
-                room = np.fmin(limits.high - values, values - limits.low) - limits.margin
-                if np.nanmin(np.where(binding, room * limits.per_scale, np.inf), initial=np.inf) <= TIGHT * worst:
-                    return True
+        """Whether a hard limit has no more room than a small share of what was broken."""
+        for _, limits, values in self._assess.solutions(one):
+            room = np.fmin(limits.high - values, values - limits.low) - limits.margin
+            if np.nanmin(np.where(limits.hard, room * limits.per_scale, np.inf), initial=np.inf) <= TIGHT * worst:
+                return True
         return False
 
     def _distance(self, x: Vector) -> float:
@@ -203,15 +201,8 @@ class Projection:
 
     def _take_in(self, point: Assessed) -> None:
         """Rows that are broken or near at `point`, the worst first."""
-        for k, case in enumerate(self._assess.cases):
-            values = point.values[k] if k < len(point.values) else None
-            if values is None:
-                continue
-            limits = case.limits
-            # What has been overridden is left out: nobody else is moved for it.
-            watched = self._assess.binding[k] | ~limits.hard
-            over = np.where(watched, values - limits.high, -np.inf) * limits.per_scale
-            under = np.where(watched, limits.low - values, -np.inf) * limits.per_scale
+        for k, limits, values in self._assess.solutions(point):
+            over, under = (values - limits.high) * limits.per_scale, (limits.low - values) * limits.per_scale
             beyond = np.fmax(over, under)
             near = np.flatnonzero(beyond > -NEAR)
             if near.size > ROWS_MOST:
@@ -275,17 +266,15 @@ class Projection:
         fixed = np.setdiff1d(np.arange(x.size), use)
         return rows[:, use], bound - rows[:, fixed] @ y[fixed]
 
-    def _rows(self, point: Assessed, here: Vector, *,
-              beyond: float) -> _Rows | None:
+    def _rows(self, point: Assessed, here: Vector, *, beyond: float) -> _Rows | None:
         """Linearised limits in y: rows (m, n_control), bounds, which are hard, what passing each by one is worth."""
         frame, assess = self._request.frame, self._assess
         parts: list[_Rows] = []
         kept: list[_Rows] = []
-        for k, working in enumerate(self._working):
-            values = point.values[k] if k < len(point.values) else None
-            if not working or values is None:
+        for k, limits, values in assess.solutions(point):
+            working, trial = self._working[k], point.trials[k]
+            if not working:
                 continue
-            trial, limits = point.trials[k], assess.cases[k].limits
             response = assess.attempt.response(point.setpoints, trial)
             found = trial.state.sensitivity(frame.directions, response)
             if found is None:
@@ -297,7 +286,7 @@ class Projection:
             # What is broken at a candidate is what the linearisation left out: the next one leaves out less.
             limit = limit - beyond * limits.scale[row]
             bound = limit - sign * values[row] - slope @ (frame.at - here)
-            hard = assess.binding[k][row]
+            hard = limits.hard[row]
             # Who may override a limit is not moved for it.
             slope = np.where(self._request.authority[None, :] >= limits.override[row][:, None], 0.0, slope)
             parts.append((slope / frame.weight, bound, hard, limits.per_scale[row]))
@@ -333,7 +322,12 @@ class _Programme:
         if found is not None:
             return found, True
         found = least_bad(self.rows, self.bound, self.low, self.high, np.where(self.hard, 1.0, 1e-3) * self.worth)
-        return np.minimum(np.maximum(np.zeros(self.low.size), self.low), self.high) if found is None else found, False
+        return self.at_rest if found is None else found, False
+
+    @property
+    def at_rest(self) -> Vector:
+        """As near to the request as the box lets it."""
+        return np.minimum(np.maximum(np.zeros(self.low.size), self.low), self.high)
 
     def settled(self, found: Vector) -> Vector:
         """`found` with the controls at rest that no binding row moves: an interior point leaves them next to it."""
@@ -341,8 +335,7 @@ class _Programme:
             return found
         size = np.abs(self.rows).max(axis=1, initial=0.0)
         binding = self.bound - self.rows @ found <= IDLE * size * float((self.high - self.low).max(initial=0.0))
-        at_rest = np.minimum(np.maximum(np.zeros(found.size), self.low), self.high)
-        return np.where(_related(self.rows[binding], UNRELATED), found, at_rest)
+        return np.where(_related(self.rows[binding], UNRELATED), found, self.at_rest)
 
     def with_rows(self, rows: Vector, bound: Vector) -> _Programme:
         """With further hard rows."""

@@ -145,11 +145,10 @@ class Repair:
         for back in _subsets(changed):
             setpoints = self._put_back(requested.setpoints, back)
             found = self._assess(setpoints)
-            spoilt = self._means.switching.spoils(self.hold.trial, found.headed)
-            if self._assess.keeps_margin(found, 0.0) and not spoilt:
+            if found.safe and not self._spoils(found):
                 yield found
         # As asked first: a distance in kVA does not see a position that is refused, nor whom it drags along.
-        if not self._means.switching.spoils(self.hold.trial, requested.headed):
+        if not self._spoils(requested):
             found_ = self._project(requested)
             if found_ is not None:
                 yield found_
@@ -236,7 +235,7 @@ class Repair:
             tried = [self._assess(option) for option in self._means.positions.neighbours(setpoints)
                      if not self._assess.spent and not allowed.refused(
                          option, allowed.changed(option, self._situation.last), self._situation.t_us)]
-            solved = [one for one in tried if one.solved and not allowed.spoils(self.hold.trial, one.headed)]
+            solved = [one for one in tried if one.solved and not self._spoils(one)]
             if not solved:
                 return
             best = min(solved, key=lambda one: one.harm)
@@ -264,9 +263,8 @@ class Repair:
 
     def _nearest_tried(self) -> Assessed | None:
         """The safe candidate nearest to the request that a projection began at or passed through."""
-        switching, before = self._means.switching, self.hold.trial
         found = [one for one in self._assess.tried
-                 if self._assess.keeps_margin(one, KEPT_MARGIN) and not switching.spoils(before, one.headed)]
+                 if self._assess.keeps_margin(one, KEPT_MARGIN) and not self._spoils(one)]
         return min(found, key=lambda one: self.distance(self._situation.requested, one), default=None)
 
     def _bisected(self, requested: Assessed, safe: Assessed) -> Assessed | None:
@@ -318,9 +316,8 @@ class Repair:
         """Among all that was tried, the least harm that is no worse than staying in any limit."""
         hold, taken = self.hold, self._situation.taken
         held = self._means.emergency.slots(len(self._means.emergency.actions))
-        spoils = self._means.switching.spoils
-        candidates = [one for one in self._assess.tried if one.solved and not (
-            one is not hold and hold.solved and spoils(hold.trial, one.headed))]
+        candidates = [one for one in self._assess.tried
+                      if one.solved and (one is hold or not (hold.solved and self._spoils(one)))]
         admitted = [one for one in candidates if self._assess.no_worse(one, hold)] or [hold]
         best = min(admitted, key=lambda one: (one.harm, self.distance(self._situation.requested, one)))
         if held.size and best.solved:
