@@ -23,9 +23,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.exchange import PeerMissingError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Rate = Callable[[], float]
 """Runs one side once and returns its rate; higher is better."""
@@ -193,6 +198,14 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> list[Result]:
+    """The work on every item, `processes` at a time, in the items' order; in this process where that is one."""
+    if processes == 1:
+        return [work(item) for item in items]
+    with get_context("spawn").Pool(processes) as pool:
+        return pool.map(work, items, chunksize=1)
 
 
 def main(description: str, measure: Callable[[bool], Iterator[Row]], argv: Sequence[str] | None = None) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
 
+from benchmarks.harness import in_processes
 from benchmarks.optimal_projection import project
 from benchmarks.projection_model import Problem
 from benchmarks.shield_cases import FEEDERS, Inverters, Judge, Window, built, feeder_text, policy
@@ -87,11 +87,6 @@ def _compared(problem: Problem, p_kw: Vector, q_kvar: Vector, rung: str, where: 
 def compare_all(parts: Sequence[Part], processes: int) -> dict[str, list[Compared]]:
     """Every part; what was found by feeder."""
     found: dict[str, list[Compared]] = {}
-    if processes == 1:
-        results = [compare(part) for part in parts]
-    else:
-        with get_context("spawn").Pool(processes) as pool:
-            results = pool.map(compare, parts, chunksize=1)
-    for part, compared in zip(parts, results, strict=True):
+    for part, compared in zip(parts, in_processes(compare, parts, processes), strict=True):
         found.setdefault(part.feeder, []).extend(compared)
     return found

@@ -17,12 +17,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 
 import numpy as np
 from scipy.stats import beta
 
 from benchmarks import shield_channel
+from benchmarks.harness import in_processes
 from benchmarks.optimal_projection import least_violation
 from benchmarks.projection_model import Problem
 from benchmarks.shield_cases import (
@@ -289,12 +289,7 @@ Cell = tuple[str, str, str, bool]
 def run_all(shares: Sequence[Share], processes: int) -> dict[Cell, Tally]:
     """Every share, `processes` at a time; tallies by (feeder, policy, channel, shielded)."""
     found: dict[Cell, Tally] = {}
-    if processes == 1:
-        tallies = [run(share) for share in shares]
-    else:
-        with get_context("spawn").Pool(processes) as pool:
-            tallies = pool.map(run, shares, chunksize=1)
-    for share, tally in zip(shares, tallies, strict=True):
+    for share, tally in zip(shares, in_processes(run, shares, processes), strict=True):
         found.setdefault((share.feeder, share.policy, share.channel, share.shielded), Tally()).add(tally)
     return found
 
