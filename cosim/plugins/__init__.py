@@ -31,6 +31,7 @@ from cosim.plugins.devices import (
 )
 from cosim.plugins.policies import ListeningPolicy, Message, Policy, PolicyKind, RuleKind, Situation
 from cosim.plugins.registry import Registry
+from cosim.plugins.stations import ListenerConfig, ListenerKind, StationConfig, StationKind, StationSite
 
 __all__ = [
     "DelayedGroup",
@@ -41,6 +42,8 @@ __all__ = [
     "FAMILIES",
     "Injection",
     "Limit",
+    "ListenerConfig",
+    "ListenerKind",
     "ListeningPolicy",
     "Measurement",
     "Message",
@@ -54,6 +57,9 @@ __all__ = [
     "RuleKind",
     "Setpoint",
     "Site",
+    "StationConfig",
+    "StationKind",
+    "StationSite",
     "StorageGroup",
     "StoredEnergy",
     "Situation",

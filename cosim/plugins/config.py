@@ -12,6 +12,8 @@ FAMILIES: Mapping[str, str] = {
     "policy": "gridloop.policies",
     "rule": "gridloop.channel_rules",
     "disturbance": "gridloop.disturbances",
+    "listener": "gridloop.listeners",
+    "station": "gridloop.stations",
 }
 
 

@@ -40,6 +40,9 @@ def plugin_slots(data: Any) -> Iterator[PluginSlot]:
                 yield PluginSlot("policy", ("agents", index, key), agent[key])
     for index, disturbance in _items(data, "disturbances"):
         yield PluginSlot("disturbance", ("disturbances", index), disturbance)
+    for key, family in (("listeners", "listener"), ("stations", "station")):
+        for index, mapping in _items(data, key):
+            yield PluginSlot(family, (key, index), mapping)
 
 
 def plugin_problems(data: Any, registry: Registry, places: Places) -> list[Problem]:

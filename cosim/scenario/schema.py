@@ -230,6 +230,10 @@ class Scenario(Model):
     channels: tuple[Channel, ...] = Field((), description="Simulated links and routes, by name.")
     agents: tuple[Agent, ...] = Field((), description="Controllers: what they see, decide and command.")
     disturbances: tuple[dict[str, Any], ...] = Field((), description="Faults and events: mappings with `kind`.")
+    listeners: tuple[dict[str, Any], ...] = Field((), max_length=1_000, description=(
+        "Doors for masters (`gridloop serve`): mappings with `name` and `kind`."))
+    stations: tuple[dict[str, Any], ...] = Field((), max_length=10_000, description=(
+        "What masters see behind the listeners: mappings with `name` and `kind`."))
     record: Record = Field(default_factory=Record, description="What is written to the result folder.")
     cost_per_kwh: float = Field(0.0, description="Price of energy from the external grid, for the cost KPI.")
     plugins: tuple[str, ...] = Field((), description="Folders or files with your own plugins, relative to the scenario "

@@ -49,6 +49,9 @@ def _names_in(loaded: LoadedScenario) -> Iterable[str]:
     scenario = loaded.scenario
     yield scenario.grid.network
     yield from scenario.plugins
+    for station in scenario.stations:
+        if isinstance(station.get("points"), str):
+            yield station["points"]
     for channel in scenario.channels:
         for rules in (channel.rules, channel.up or (), channel.down or ()):
             for rule in rules:

@@ -1,0 +1,1 @@
+"""Modbus: application protocol, framings, and the sans-IO server session."""
