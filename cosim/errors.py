@@ -88,3 +88,11 @@ class FolderError(RecordError):
 
 class ReplayError(GridloopError):
     """A result that cannot be replayed (missing parts, another scenario)."""
+
+
+class GatewayError(GridloopError):
+    """A listener, a field device or a certificate that cannot be used."""
+
+
+class PointListError(ScenarioError):
+    """A point list that cannot be used; ``problems`` names file and line of each."""
