@@ -67,7 +67,12 @@ class CommandKind(IntEnum):
     RELEASE = 1
     ACTION = 2
     """What an agent decided outside did: `source` is the agent, and it travels as the agent's own actions do."""
+    SKIP = 3
+    """Scans up to and including `values[0]` microseconds were dropped by a server that fell behind the wall clock."""
 
+
+#: The point of a command that names none: it has a row in the record all the same.
+NO_POINT = -1
 
 _SET = CommandKind.SET
 
@@ -127,6 +132,8 @@ class CommandInbox:
         self._arbiter = Arbiter(len(Authority), len(self.point_ids))
         self.on_action: Callable[[Command], None] | None = None
         """Who takes on the actions of agents decided outside."""
+        self.on_skip: Callable[[int], None] | None = None
+        """Who drops scans, up to and including a time."""
         self._queue: list[Command] = []
         self._coming = 0
         """Requests accepted at the outside doors that have not entered yet."""
@@ -183,6 +190,11 @@ class CommandInbox:
         wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else map(float, values))
         self._enter_later(Command(self._entry_us(None), CommandKind.ACTION, agent, Authority.AGENT,
                                   tuple(int(i) for i in ids), wanted, NEVER_US, CommandStatus.ACCEPTED, True))
+
+    def skip_scans(self, until_us: int, source: str) -> None:
+        """Drop the scans after this instant up to and including `until_us`; journalled, so a replay drops them too."""
+        self._enter_later(Command(self._entry_us(None), CommandKind.SKIP, source, Authority.INTERLOCK, (NO_POINT,),
+                                  (float(until_us),), NEVER_US, CommandStatus.ACCEPTED, True))
 
     def reenter(self, command: Command) -> None:
         """Put a journalled command back in at its own time, with the status it had (replay)."""
@@ -284,6 +296,10 @@ class CommandInbox:
         if command.kind is CommandKind.ACTION:
             assert self.on_action is not None, "an action came in, and nobody takes actions on"
             self.on_action(command)
+            return
+        if command.kind is CommandKind.SKIP:
+            assert self.on_skip is not None, "scans are to be dropped, and nobody drops them"
+            self.on_skip(int(command.values[0]))
             return
         if command.status is CommandStatus.ACCEPTED:
             self._queue.append(command)

@@ -1,1 +1,1 @@
-"""The doors to the outside: point lists and SCADA protocols as sans-IO sessions.  Nothing is in here yet."""
+"""The doors to the outside: point lists, SCADA protocols as sans-IO sessions, and the transports that drive them."""

@@ -1,1 +1,1 @@
-"""Wall time: pacing, serving, hardware in the loop.  Nothing is in here yet."""
+"""Wall time: pacing, serving, hardware in the loop, and the control centre at the other end of the wire."""

@@ -1,9 +1,13 @@
-"""``gridloop audit``: whether a result's audit log is what was written, and what it says."""
+"""``gridloop audit``: whether a result's audit log is what was written, and what it says.
+
+A served run has two: the run's own, whose seal is in the manifest, and the access log (every write that masters asked
+for), whose seal lies beside it.  A folder is judged by both, a file by itself.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +18,11 @@ from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.errors import RecordError
 
 NAME = "audit"
-SUMMARY = "verify the audit log of a result (finds any edit), or show its records"
+SUMMARY = "verify the audit logs of a result (finds any edit), or show their records"
 
 LOG = "audit.jsonl"
+#: The access log of a served run and its seal (`hil.access`).
+ACCESS, ACCESS_SEAL = "access.jsonl", "access.seal"
 
 #: Records shown unless told otherwise, and at most.
 _SHOWN, _MAX_SHOWN = 100, 100_000
@@ -30,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("verify", "show"),
                         help="verify: exit 0 intact, 1 tampered with, 2 not an audit log; show: print the records")
     parser.add_argument("path", type=Path, metavar="FOLDER_OR_FILE",
-                        help=f"a result folder, or an {LOG} by itself (then without the manifest's seal)")
+                        help=f"a result folder ({LOG}, and {ACCESS} of a served run), or one log by itself (then "
+                             f"without a seal)")
     parser.add_argument("--seal", type=_seal, metavar="COUNT:HEAD",
-                        help="verify: compare with this seal, noted elsewhere, instead of the manifest's")
+                        help=f"verify: compare {LOG} with this seal, noted elsewhere, instead of the manifest's; for "
+                             f"{ACCESS} name that file")
     parser.add_argument("--kind", metavar="KIND", help="show: only records of this kind")
     parser.add_argument("--limit", type=_limit, metavar="N", help=f"show: the first N (default {_SHOWN})")
 
@@ -42,10 +50,25 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:  # noqa: ARG00
     if args.action == "verify":
         if args.kind is not None or args.limit is not None:
             raise UsageError("audit verify: --kind and --limit are for `gridloop audit show`; verify reads all records")
-        return _verify(args.path, args.seal)
+        return _both(args.path, lambda path: _verify(path, args.seal), _verify_access)
     if args.seal is not None:
         raise UsageError("audit show: --seal is for `gridloop audit verify`")
-    return _show(_log_of(args.path), args.kind, _SHOWN if args.limit is None else args.limit)
+    limit = _SHOWN if args.limit is None else args.limit
+    return _both(args.path, lambda path: _show(_log_of(path), args.kind, limit),
+                 lambda folder: _show(folder / ACCESS, args.kind, limit))
+
+
+def _both(path: Path, judge: Callable[[Path], Outcome], judge_access: Callable[[Path], Outcome]) -> Outcome:
+    """The log at `path`; of a folder with an access log (or the seal of one) both, the worse exit code."""
+    if not path.is_dir() or not any((path / name).exists() for name in (ACCESS, ACCESS_SEAL)):
+        return judge(path)
+    access = judge_access(path)
+    if not (path / LOG).exists() and _manifest_seal(path) is None:  # a run without a shield keeps only this one
+        return Outcome(access.exit, f"{ACCESS}: {access.text}", {"access": access.data})
+    own = judge(path)
+    between = "\n" if "\n" in own.text else " "
+    return Outcome(max(own.exit, access.exit), f"{LOG}:{between}{own.text}\n{ACCESS}:{between}{access.text}",
+                   {**own.data, "access": access.data})
 
 
 # -- verify -----------------------------------------------------------------------------------------------------------
@@ -56,19 +79,40 @@ def _verify(path: Path, noted: Seal | None) -> Outcome:
     seal, source = noted, "the seal given"
     if noted is None and is_folder:
         seal, source = _manifest_seal(path), "the manifest's seal"
-    verdict = verify(_log_of(path), seal)
+    return _verdict(_log_of(path), seal, source, "the manifest" if is_folder else "")
+
+
+def _verify_access(folder: Path) -> Outcome:
+    return _verdict(folder / ACCESS, _access_seal(folder), "its seal", ACCESS_SEAL)
+
+
+def _verdict(log: Path, seal: Seal | None, source: str, holder: str) -> Outcome:
+    verdict = verify(log, seal)
     if verdict.condition is Condition.UNUSABLE:
-        raise UsageError(f"{_log_of(path)}: {verdict}")
+        raise UsageError(f"{log}: {verdict}")
     data = {**plain(verdict), "status": verdict.condition.name.lower(), "seal_matches": verdict.seal_matches}
     del data["condition"]
-    return Outcome(_EXITS[verdict.condition], f"{verdict}; {_about_seal(verdict, source, is_folder=is_folder)}", data)
+    return Outcome(_EXITS[verdict.condition], f"{verdict}; {_about_seal(verdict, source, holder)}", data)
 
 
-def _about_seal(verdict: Verdict, source: str, *, is_folder: bool) -> str:
+def _about_seal(verdict: Verdict, source: str, holder: str) -> str:
     if verdict.seal is None:
-        where = "no seal in the manifest" if is_folder else "no seal (a file without its result folder)"
+        where = f"no seal in {holder}" if holder else "no seal (a file without its result folder)"
         return f"{where}: records missing at the end would not be seen"
     return f"{source} {'matches' if verdict.seal_matches else 'does not match'}"
+
+
+def _access_seal(folder: Path) -> Seal | None:
+    """The seal beside an access log; None when the run left none (it is not over, or was killed)."""
+    path = folder / ACCESS_SEAL
+    try:
+        with path.open(encoding="ascii") as file:
+            return _seal(file.read(128).strip())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, argparse.ArgumentTypeError) as error:
+        raise UsageError(f"{path}: damaged: {error}; to check the log without it, name the file "
+                         f"{folder / ACCESS}") from None
 
 
 def _manifest_seal(folder: Path) -> Seal | None:
@@ -123,7 +167,7 @@ def _table(records: Sequence[Record]) -> list[str]:
     rows = [("seq", "t [s]", "stamp", "kind", "subject", "detail")]
     rows += [(str(record.seq), f"{record.t_us / 1e6:.6f}", record.stamp or "", record.kind, record.subject,
               _detail(record)) for record in records]
-    columns = [[_printable(cell) for cell in column] for column in zip(*rows, strict=True)]
+    columns = [[printable(cell) for cell in column] for column in zip(*rows, strict=True)]
     if not any(columns[2][1:]):
         del columns[2]
     padded = [_padded(column, is_right=number < 2) for number, column in enumerate(columns[:-1])]
@@ -139,7 +183,7 @@ def _detail(record: Record) -> str:
     return " ".join((record.detail, *(f"{name}={value:.9g}" for name, value in record.fields.items()))).strip()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A log may hold what a network sent: nothing of it may steer a terminal."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 

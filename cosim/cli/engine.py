@@ -41,7 +41,13 @@ def _resume(folder: Path, allow_plugins: bool, watch: Watch) -> Any:
 def _check(loaded: LoadedScenario) -> None:
     from cosim.simulation.build import build
 
-    build(loaded)
+    simulation = build(loaded)
+    if loaded.scenario.stations or loaded.scenario.listeners:
+        from gateways.assembly import assemble
+        from hil.access import AccessLog
+        from hil.gate import CommandGate
+
+        assemble(loaded, simulation, CommandGate(simulation, AccessLog(None, {}), lambda now_us: now_us))
 
 
 def _replay(folder: Path, allow_plugins: bool, on_progress: Progress) -> Any:
@@ -54,6 +60,12 @@ def _report(folder: Path, out: Path) -> Path:
     from cosim.report import write_report
 
     return Path(write_report(folder, out))
+
+
+def _serve(loaded: LoadedScenario, out: Path, options: Any) -> Any:
+    from hil.serve import serve
+
+    return serve(loaded, out, options)
 
 
 def _networks() -> list[tuple[str, str]]:
@@ -81,5 +93,6 @@ class Engine:
     check: Callable[[LoadedScenario], None] = _check
     replay: Callable[[Path, bool, Progress], Any] = _replay
     report: Callable[[Path, Path], Path] = _report
+    serve: Callable[[LoadedScenario, Path, Any], Any] = _serve
     networks: Callable[[], list[tuple[str, str]]] = _networks
     registry: Callable[[], Registry] = _registry

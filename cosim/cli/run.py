@@ -74,7 +74,7 @@ def _run(args: argparse.Namespace, engine: Engine) -> tuple[dict[str, Any], Path
     if args.no_record:
         args.overrides = [*args.overrides, "record.points=[]"]
     loaded = load(args, engine)
-    _check_until(args.until, loaded.scenario.duration_s)
+    check_until(args.until, loaded.scenario.duration_s)
     if args.counterfactual:
         _check_compared(loaded)
     out = args.out if args.out is not None else next_result(loaded.scenario.name)
@@ -100,7 +100,8 @@ def _resume(args: argparse.Namespace, engine: Engine) -> dict[str, Any]:
         return dict(plain(engine.resume(args.resume, args.allow_plugins, Watch(reporter, reporter.should_stop))))
 
 
-def _check_until(until_s: float | None, duration_s: float) -> None:
+def check_until(until_s: float | None, duration_s: float) -> None:
+    """Raises UsageError for an --until that the scenario does not reach."""
     from cosim.kernel import whole_us
 
     if until_s is None:

@@ -36,6 +36,36 @@ def shield_words(shield: Any) -> str:
         " (observing: nothing was moved)" if shield["mode"] == "observe" else "")
 
 
+def served_table(realtime: Mapping[str, Any]) -> str:
+    """What the wall clock and the masters did in a served run, aligned; each time beside the machine's noise floor."""
+    floor = realtime.get("floor") or {}
+    rows = [(f"{rate['name']}, late by", _times(rate["lateness"]) + f", {100 * rate['utilisation_mean']:.1f} % busy "
+             f"(at most {100 * rate['utilisation_max']:.1f} %)") for rate in realtime["rates"]
+            if rate["lateness"]["count"]]
+    rows += [(words, _times(realtime["spans"][name])) for name, words in _SPANS if realtime["spans"][name]["count"]]
+    rows += [(words, _times(floor[name])) for name, words in _FLOORS if floor.get(name, {}).get("count")]
+    overruns, writes, doors = realtime["overruns"], realtime["writes"], realtime["doors"]
+    worst = f", the worst {overruns['worst_ms']:.1f} ms at t = {overruns['worst_t_s']:g} s" if overruns["count"] else ""
+    rows.append(("overruns", f"{overruns['count']}{worst} ({realtime['policy']}; {realtime['skipped_scans']} scans "
+                             f"skipped, {realtime['slipped_s']:g} s slipped)"))
+    requests = sum(int(door.get("requests", 0)) for door in doors["listeners"].values())
+    rows.append(("masters", f"{doors['sessions']} sessions, {requests:,} requests, {writes['writes']} writes "
+                            f"({writes['taken']} taken), {doors['refused']} connections refused"))
+    denied = [f"{name} {why}" for name, why in (realtime.get("profile") or {}).items() if why != "ok"]
+    if denied:
+        rows.append(("real time", "; ".join(denied)))
+    return _drawn(rows)
+
+
+_SPANS = (("ingress_to_kernel", "write to kernel"), ("closed_loop", "write, solved, read back"))
+_FLOORS = (("lateness", "noise floor, timer"), ("wakeup", "noise floor, wake-up"))
+
+
+def _times(histogram: Mapping[str, Any]) -> str:
+    return (f"{histogram['p50_ms']:.2f} ms at the median, p99 {histogram['p99_ms']:.2f}, "
+            f"max {histogram['max_ms']:.2f}")
+
+
 #: Figures compared with the same run without the shield: (what it is of a run's KPIs, words, unit).
 _COMPARED: tuple[tuple[Callable[[Mapping[str, Any]], Any], str, str], ...] = (
     (lambda kpis: kpis.get("violation_bus_minutes"), "voltage violations", "bus-minutes"),

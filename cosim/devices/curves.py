@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field
@@ -26,7 +26,16 @@ class Curves:
         # A repeated last point adds segments of no width, so all curves have one length.
         padded = np.array([[*points, *[points[-1]] * (longest - len(points))] for points in curves], np.float64)
         padded = padded.reshape(len(curves), longest, 2)
-        x, y = padded[:, :, 0].T, padded[:, :, 1].T
+        self._take(padded[:, :, 0].T, padded[:, :, 1].T)
+
+    @classmethod
+    def of(cls, x: Vector, y: Vector) -> Self:
+        """Curves through the points of arrays (n_point, n), x not falling; points at one x count as the first."""
+        curves = cls.__new__(cls)
+        curves._take(x, y)
+        return curves
+
+    def _take(self, x: Vector, y: Vector) -> None:
         self._x, self._width, self._y0 = x[:-1].copy(), np.diff(x, axis=0), y[0].copy()
         rise = np.diff(y, axis=0)
         self._slope = np.divide(rise, self._width, out=np.zeros_like(rise), where=self._width > 0)

@@ -1,5 +1,8 @@
 """Inverter behaviour that PV and wind share: the kVA circle, caps, and the autonomous functions of IEEE 1547-2018.
 
+Laws without state are in `inverter_laws`, their lags in `inverter_functions`, and what can be set while the run goes in
+`inverter_remote`.
+
 Theory of operation
 -------------------
 Active power is the least of what is available, the commanded cap and the volt-watt cap.  Reactive power is the command
@@ -22,7 +25,6 @@ from pydantic import Field, model_validator
 
 from cosim.devices.base import (
     HOUR_US,
-    SECOND_US,
     Group,
     Mask,
     PlacedConfig,
@@ -37,8 +39,11 @@ from cosim.devices.base import (
     setpoint,
     within,
 )
-from cosim.devices.curves import Curves, FallingCurve, Points, flat
-from cosim.plugins import Envelope, Injection, Measurement, Role, Site
+from cosim.devices.curves import FallingCurve, Points
+from cosim.devices.inverter_functions import Functions
+from cosim.devices.inverter_laws import configured
+from cosim.devices.inverter_remote import RemoteFunctions
+from cosim.plugins import Envelope, Injection, Measurement, Role, Setpoint, Site
 from cosim.points import PointKind, Vector
 
 Mode = Literal["none", "fixed_power_factor", "volt_var", "watt_var", "volt_watt", "volt_var_volt_watt"]
@@ -68,6 +73,9 @@ class InverterConfig(PlacedConfig):
     olrt_s: float = Field(5.0, ge=0, le=3600, description="Open-loop response time (to 90 %) of volt-var and watt-var; "
                                                           "up to one scan counts as instantaneous.")
     volt_watt_olrt_s: float = Field(10.0, ge=0, le=3600, description="Open-loop response time of volt-watt.")
+    remote_functions: bool = Field(False, description="Whether its functions can be set from outside while the run "
+                                                      "goes (SunSpec): connection, power factor, curves, response "
+                                                      "times.")
 
     @model_validator(mode="after")
     def _curves_fit(self) -> Self:
@@ -103,15 +111,24 @@ class InverterGroup(Group):
         self.available_kw: Vector = np.zeros(self.n)
         self.e_kwh: Vector = np.zeros(self.n)
         self._p_first: Mask = np.array([config.priority == "p" for config in configs], bool)
-        self._functions = Functions(configs, self, site.step_us)
+        self._any_p_first = bool(self._p_first.any())
+        self._functions, remote = self._made(configs, site.step_us)
         self.voltage_dependent = self._functions.voltage_dependent
-        self.restricts = bool(self._p_first.any())
+        self.restricts = self._any_p_first or bool(remote)
         self._offered: Vector | None = None
         zero = np.zeros(self.n)
         self._declare(
             setpoint("p_set_kw", "kW", Role.P_CAP_KW, (zero, self.p_top_kw), "Most active power fed in"),
             setpoint("q_set_kvar", "kvar", Role.Q_KVAR, (-self.q_max_kvar, self.q_max_kvar),
-                     "Reactive power into the grid; overrides the autonomous function"))
+                     "Reactive power into the grid; overrides the autonomous function"),
+            *remote)
+
+    def _made(self, configs: Sequence[Any], step_us: int) -> tuple[Functions, tuple[Setpoint, ...]]:
+        """The functions, and the setpoints by which they can be set."""
+        if any(config.remote_functions for config in configs):
+            functions = RemoteFunctions(configs, self.s_kva, self.p_top_kw, step_us)
+            return functions, functions.setpoints
+        return Functions(configured(configs, self.s_kva, step_us), self.s_kva, self.p_top_kw), ()
 
     def envelope(self) -> Envelope:
         """Zero to what is available, and the rectangle and circle of reactive power."""
@@ -120,13 +137,21 @@ class InverterGroup(Group):
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
         """Available power within cap and circle; reactive power as commanded or by the autonomous function."""
         functions, q_set = self._functions, setpoints[1]
+        laws = functions.at(setpoints)
         p = np.fmin(self.available_kw, np.maximum(setpoints[0], 0.0))
-        p = functions.capped(p, v_pu)
-        q = np.where(np.isnan(q_set), functions.q_kvar(p, v_pu), q_set)
+        p = functions.capped(laws, p, v_pu, q_set)
+        q = np.where(np.isnan(q_set), functions.q_kvar(laws, p, v_pu), q_set)
         p, q = self._on_circle(p, q)
+        if laws.off is not None:
+            p, q = np.where(laws.off, 0.0, p), np.where(laws.off, 0.0, q)
         if any_dead(v_pu):
             p, q = energised(p, v_pu), energised(q, v_pu)
         return Injection(p, q)
+
+    def settle(self, setpoints: Vector, injection: Injection, v_pu: Vector, t_us: int) -> None:
+        """Keep what flows, and which laws it flows by."""
+        super().settle(setpoints, injection, v_pu, t_us)
+        self._functions.settled(setpoints, v_pu)
 
     def measure(self, out: Vector) -> None:
         """p, q, available, energy."""
@@ -148,128 +173,19 @@ class InverterGroup(Group):
             self.available_kw = np.minimum(np.maximum(offered, 0.0), self.s_kva)
 
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
-        if self._p_first.any():
+        if self._any_p_first:
             p = np.fmin(self.available_kw, possible[0])
             span = np.where(self._p_first, room(self.s_kva, p), self.q_max_kvar)
             hold_below(possible[1], reason[1], span)
             hold_above(possible[1], reason[1], -span)
+        self._functions.restrict(possible, reason)
 
     def _on_circle(self, p: Vector, q: Vector) -> tuple[Vector, Vector]:
         q = np.minimum(np.maximum(q, -self.q_max_kvar), self.q_max_kvar)
-        if not self.restricts:  # reactive power first, everywhere
+        if not self._any_p_first:  # reactive power first, everywhere
             return np.minimum(p, room(self.s_kva, q)), q
         p_first = self._p_first
         q_at_p = within(q, room(self.s_kva, p))
         if not p_first.all():
             p = np.where(p_first, p, np.minimum(p, room(self.s_kva, q)))
         return p, np.where(p_first, q_at_p, q)
-
-
-class Functions:
-    """The autonomous functions of a group.
-
-    Each is a curve for every device, flat where a device does not have it, so that they add up without a mask: the
-    reactive ones to zero, the volt-watt cap to the rating.
-    """
-
-    def __init__(self, configs: Sequence[Any], group: InverterGroup, step_us: int) -> None:
-        step_s = step_us / SECOND_US
-        self._s_kva, self._p_top_kw = group.s_kva, group.p_top_kw
-        lagged = [config.olrt_s > step_s for config in configs]
-        self._direct = _Reactive(configs, [not lag for lag in lagged])
-        self._lagged = _Reactive(configs, lagged)
-        cap_lagged = [config.volt_watt_olrt_s > step_s for config in configs]
-        self._cap_direct = _volt_watt(configs, [not lag for lag in cap_lagged])
-        self._cap_lagged = _volt_watt(configs, cap_lagged)
-        self._tan = _tangents(configs)
-        self._p_at_pf = np.where(self._tan == 0, np.inf, group.s_kva / np.hypot(1.0, self._tan))
-        self._any_pf = bool((self._tan != 0).any())
-        self._rate_q, self._rate_cap = _rates(configs, "olrt_s"), _rates(configs, "volt_watt_olrt_s")
-        self._q_now: Vector = np.zeros(group.n)
-        self._cap_now: Vector = np.ones(group.n)
-        self._moving = np.array(lagged, bool) & self._lagged.has
-
-    @property
-    def voltage_dependent(self) -> bool:
-        """Whether any answer follows the voltage of the same SOLVE."""
-        return self._direct.volt_var is not None or self._cap_direct is not None
-
-    def capped(self, p_kw: Vector, v_pu: Vector) -> Vector:
-        """Active power (n,) within the volt-watt cap."""
-        if self._any_pf:
-            p_kw = np.minimum(p_kw, self._p_at_pf)
-        if self._cap_lagged is not None:
-            p_kw = np.minimum(p_kw, self._cap_now * self._p_top_kw)
-        if self._cap_direct is not None:
-            p_kw = np.minimum(p_kw, self._cap_direct.at(v_pu) * self._p_top_kw)
-        return p_kw
-
-    def q_kvar(self, p_kw: Vector, v_pu: Vector) -> Vector:
-        """Reactive power (n,) of the autonomous functions."""
-        q = self._q_now
-        if self._any_pf:
-            q = q + p_kw * self._tan
-        if self._direct.any:
-            q = q + self._direct.pu(p_kw / self._p_top_kw, v_pu) * self._s_kva
-        return q
-
-    def elapse(self, dt_us: int, group: InverterGroup) -> None:
-        """Let the lagged answers run for `dt_us` towards their targets at the last settled voltage."""
-        if dt_us == 0:
-            # The start, or a second SOLVE of one instant: what flows has had no time to change.
-            self._q_now = np.where(self._moving, group.q_kvar, 0.0)
-            return
-        v = np.where(np.isnan(group.v_pu), 1.0, group.v_pu)
-        if self._lagged.any:
-            target = self._lagged.pu(group.p_kw / self._p_top_kw, v) * self._s_kva
-            decay = np.exp(-dt_us * self._rate_q)
-            # From the settled value, not the lag's own: after a command is released there is no jump.
-            self._q_now = np.where(self._moving, target + (group.q_kvar - target) * decay, 0.0)
-        if self._cap_lagged is not None:
-            cap = self._cap_lagged.at(v)
-            self._cap_now = cap + (self._cap_now - cap) * np.exp(-dt_us * self._rate_cap)
-
-
-class _Reactive:
-    """Volt-var and watt-var of the devices where `mine`; zero elsewhere."""
-
-    def __init__(self, configs: Sequence[Any], mine: Sequence[bool]) -> None:
-        volt = [own and "volt_var" in config.mode for config, own in zip(configs, mine, strict=True)]
-        watt = [own and config.mode == "watt_var" for config, own in zip(configs, mine, strict=True)]
-        self.volt_var = _curves([c.volt_var for c in configs], volt, 0.0)
-        self.watt_var = _curves([c.watt_var for c in configs], watt, 0.0)
-        self.any = self.volt_var is not None or self.watt_var is not None
-        self.has = np.array(volt, bool) | np.array(watt, bool)
-
-    def pu(self, p_pu: Vector, v_pu: Vector) -> Vector:
-        """Reactive power per s_rated_kva, (n,)."""
-        q: Vector | None = None if self.volt_var is None else self.volt_var.at(v_pu)
-        if self.watt_var is not None:
-            of_p = self.watt_var.at(p_pu)
-            q = of_p if q is None else q + of_p
-        assert q is not None, "asked only where `any`"
-        return q
-
-
-def _volt_watt(configs: Sequence[Any], mine: Sequence[bool]) -> Curves | None:
-    use = [own and config.mode.endswith("volt_watt") for config, own in zip(configs, mine, strict=True)]
-    return _curves([config.volt_watt for config in configs], use, 1.0)
-
-
-def _curves(points: Sequence[Points], use: Sequence[bool], otherwise: float) -> Curves | None:
-    if not any(use):
-        return None
-    return Curves([own if used else flat(otherwise) for own, used in zip(points, use, strict=True)])
-
-
-def _rates(configs: Sequence[Any], field: str) -> Vector:
-    """Decay per microsecond of a first-order lag that reaches 90 % in `field` seconds; 0 for no lag (unused)."""
-    olrt_us = column(configs, field) * SECOND_US
-    return np.divide(np.log(10.0), olrt_us, out=np.zeros_like(olrt_us), where=olrt_us > 0)
-
-
-def _tangents(configs: Sequence[Any]) -> Vector:
-    """q per p of the devices with a fixed power factor, 0 elsewhere."""
-    values = [(1 / c.power_factor**2 - 1) ** 0.5 * (1 if c.power_factor_sign == "inject" else -1)
-              if c.mode == "fixed_power_factor" else 0.0 for c in configs]
-    return np.array(values, np.float64)

@@ -32,10 +32,11 @@ from cosim.report.sections.events import events
 from cosim.report.sections.execution import execution
 from cosim.report.sections.loadings import loadings
 from cosim.report.sections.overview import cards, head
+from cosim.report.sections.realtime import realtime
 from cosim.report.sections.shield import shield
 from cosim.report.sections.voltages import voltages
 
-_SECTIONS = (events, voltages, loadings, devices, control, shield, channels, execution)
+_SECTIONS = (events, voltages, loadings, devices, control, shield, channels, realtime, execution)
 
 
 def write_report(result_folder: Path, out: Path | None = None) -> Path:
@@ -63,7 +64,7 @@ def build_report(result: RunResult) -> str:
     """The page as text, for a result in whatever state; GridloopError when plotly is not installed."""
     plotly_js = _plotly_js()
     record = Record(result)
-    sections = [make(record) for make in _SECTIONS]
+    sections = [section for make in _SECTIONS if (section := make(record)) is not None]
     charts: list[Mapping[str, Any]] = []
     body = "".join(_section(section, charts) for section in sections)
     script = _asset("page.js")

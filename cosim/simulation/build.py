@@ -277,7 +277,7 @@ class _Hooks:
     def connect(self, simulation: Simulation) -> None:
         """From now on calls go to `simulation`."""
         self._simulation = simulation
-        simulation.inbox.on_action = simulation.act
+        simulation.inbox.on_action, simulation.inbox.on_skip = simulation.act, simulation.skip_scans
 
     def on_command(self, t_us: int) -> None:
         """A command has entered."""

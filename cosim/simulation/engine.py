@@ -88,6 +88,7 @@ class Simulation:
         self._solve_at = self._solved_at = -1
         self._held_since_us = 0
         self._own_us = NEVER_US
+        self._skipped_to_us = -1
         self._due: list[str] = []
         self._was_converged = True
         self._was_settled = True
@@ -172,7 +173,12 @@ class Simulation:
     # -- DRIVE -----------------------------------------------------------------------------------------------------
 
     def _scan(self, now_us: int) -> None:
-        self.request_solve(now_us)
+        if now_us > self._skipped_to_us:
+            self.request_solve(now_us)
+
+    def skip_scans(self, until_us: int) -> None:
+        """Drop the scans up to and including `until_us` (a served run that fell behind); agents go on."""
+        self._skipped_to_us = until_us
 
     def request_solve(self, t_us: int) -> None:
         """Ask for a SOLVE at `t_us`; however many ask, there is one."""

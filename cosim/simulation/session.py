@@ -39,6 +39,16 @@ class RunOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to its end; `figures` go into the manifest's summary beside the run's own."""
+
+    status: str
+    error: str
+    wall_s: float
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """What came of a run: `status` is done, stopped or failed."""
 
@@ -66,6 +76,15 @@ def run_scenario(loaded: LoadedScenario, out: Path | None, options: RunOptions |
     anything is written; a run that fails on the way is a summary with status ``failed``.
     """
     options = options or RunOptions()
+    return _finish(loaded, open_run(loaded, out, options), out, options)
+
+
+def open_run(loaded: LoadedScenario, out: Path | None, options: RunOptions,
+             make: Callable[..., Recorder] = Recorder) -> Simulation:
+    """Built at t = 0, and recording into a new folder (None: nowhere); raises as `run_scenario`.
+
+    Whoever advances it by themselves (a served run) ends it with `close_run`; `make` is a recorder of theirs.
+    """
     about = _about(loaded, options)
     files: list[tuple[str, Path]] = []
     opened: list[Recorder] = []
@@ -73,18 +92,17 @@ def run_scenario(loaded: LoadedScenario, out: Path | None, options: RunOptions |
     def recorder(points: PointDatabase, sample_ids: Ids) -> Recorder:
         record = replace(_record_options(loaded, options, sample_ids),
                          keep_inputs=lambda folder: copy_inputs(loaded, files, folder))
-        opened.append(Recorder(out, points, about, record, options.stopwatch))
+        opened.append(make(out, points, about, record, options.stopwatch))
         return opened[0]
 
     try:
-        simulation = build(loaded, BuildOptions(recorder=None if out is None else recorder,
-                                                stopwatch=options.stopwatch, on_files=files.extend))
+        return build(loaded, BuildOptions(recorder=None if out is None else recorder,
+                                          stopwatch=options.stopwatch, on_files=files.extend))
     except BaseException:
         # The first solve is a part of building: when it fails (in a device's own code), nothing has run yet.
         for record in opened:
             record.discard()
         raise
-    return _finish(loaded, simulation, out, options)
 
 
 def resume_run(folder: Path, options: RunOptions | None = None, *, allow_plugins: bool = False) -> RunSummary:
@@ -116,12 +134,17 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
         status = _advance(simulation, end_us, options)
     except GridloopError as failure:
         status, error = "failed", str(failure)
-    wall_s = options.stopwatch.now_s() - begun_s
+    return close_run(loaded, simulation, out, Ending(status, error, options.stopwatch.now_s() - begun_s))
+
+
+def close_run(loaded: LoadedScenario, simulation: Simulation, out: Path | None, ending: Ending) -> RunSummary:
+    """Write what is still in memory, the key figures and the digest; sum up."""
+    status, error = ending.status, ending.error
     kpis = simulation.kpis().to_dict()
-    timing = {"wall_s": wall_s, **simulation.budget.seconds()}
+    timing = {"wall_s": ending.wall_s, **simulation.budget.seconds()}
     shield = {"mode": loaded.scenario.shield.mode.value, **simulation.shield_figures()}
     summary = {"kpis": kpis, "shield": shield, "solves": simulation.solves, "solver": simulation.grid.solver,
-               "solver_reason": simulation.grid.solver_reason}
+               "solver_reason": simulation.grid.solver_reason, **ending.figures}
     digest = ""
     try:
         # What came after the last publication (a command on its way to the next scan) is part of the run too.
@@ -131,7 +154,7 @@ def _finish(loaded: LoadedScenario, simulation: Simulation, out: Path | None, op
         status, error = "failed", error or str(refusal)
         simulation.recorder.abandon()
     return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
-                      simulation.now_us / 1e6, wall_s, simulation.solves, kpis, shield, timing)
+                      simulation.now_us / 1e6, ending.wall_s, simulation.solves, kpis, shield, timing)
 
 
 def _advance(simulation: Simulation, end_us: int, options: RunOptions) -> str:

@@ -1,0 +1,249 @@
+"""The station kind ``modbus``: a remote terminal unit, meter or relay whose registers are a point list.
+
+    stations:
+      - {name: rtu1, kind: modbus, unit: 1, points: pointlists/rtu1.csv, comm_loss_s: 30}
+
+Without `points` it serves a default list of everything the run has (`gridloop points generate` writes the same one),
+read-only but for the names and patterns in `writable`.
+
+Communication loss: when no request at all has reached the unit for `comm_loss_s`, each point that masters have asked
+for since the last loss is held, released or set as its entry's `on_comm_loss` says.  A read counts as heard at the
+last publish before it, so the time is kept to one scan.  A station that nobody has asked for anything has nothing to
+lose; after a loss the next write takes over as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from cosim import __version__
+from cosim.errors import Problem, ScenarioError
+from cosim.plugins.stations import StationConfig, StationSite
+from cosim.points import PointDatabase
+from gateways.gate import Gate, WriteAnswer, WriteRequest
+from gateways.modbus.bank import Bank, ExceptionCode, Table
+from gateways.modbus.image import ImageMaker
+from gateways.modbus.writes import Ask, WriteMap
+from gateways.peer import Peer
+from gateways.pointlist.check import check_against
+from gateways.pointlist.generate import GenerateOptions, generate
+from gateways.pointlist.model import CommLoss, Entry, PointList
+from gateways.pointlist.reader import read_point_list
+
+CODES: Mapping[WriteAnswer, ExceptionCode | None] = {
+    WriteAnswer.TAKEN: None,
+    WriteAnswer.READ_ONLY: ExceptionCode.ILLEGAL_FUNCTION,
+    WriteAnswer.RATE_LIMITED: ExceptionCode.SERVER_DEVICE_BUSY,
+    WriteAnswer.QUEUE_FULL: ExceptionCode.SERVER_DEVICE_BUSY,
+    WriteAnswer.OUT_OF_RANGE: ExceptionCode.ILLEGAL_DATA_VALUE,
+    WriteAnswer.NOT_A_NUMBER: ExceptionCode.ILLEGAL_DATA_VALUE,
+    WriteAnswer.NOT_WRITABLE: ExceptionCode.ILLEGAL_DATA_ADDRESS,
+    WriteAnswer.BLOCKED: ExceptionCode.SERVER_DEVICE_FAILURE,
+    WriteAnswer.REFUSED: ExceptionCode.SERVER_DEVICE_FAILURE,
+}
+"""What a master is told of the gate's answer; a refusal of the station's own has its own code."""
+
+RETRY_US = 1_000_000
+"""After a loss whose commands the full inbox did not take."""
+
+
+class ListBank:
+    """A point list's entries as one unit's tables (`gateways.modbus.bank.Bank`)."""
+
+    def __init__(self, name: str, entries: Sequence[Entry], points: PointDatabase, gate: Gate, *,
+                 tags: Mapping[str, Entry] | None = None, identification: Mapping[int, bytes] | None = None,
+                 gaps_zero: bool = False, ttl_s: float | None = None) -> None:
+        """`entries` fit the database (`check_against`); `tags`: all that interlocks may name (default: `entries`)."""
+        self.identification: Mapping[int, bytes] = identification or {}
+        self.asked: dict[int, Entry] = {}
+        """Points asked for since the last loss of communication, with the entry that asked last."""
+        self.heard_us = 0
+        """Simulation time of the last request, to one publish."""
+        self._name, self._gate, self._ttl_s, self._points = name, gate, ttl_s, points
+        self._maker = ImageMaker(entries, points, gaps_zero=gaps_zero)
+        self._writes = WriteMap(entries, points, tags or {entry.tag: entry for entry in entries})
+        self._guarded = any(span.roles is not None for span in self._maker.spans)
+        self._own: set[int] = set()
+        self._image, self._image_us = self._maker.make(), -1
+
+    @property
+    def writable(self) -> int:
+        """How many entries masters may write."""
+        return self._writes.writable
+
+    # -- reads -----------------------------------------------------------------------------------------------------
+
+    def read_registers(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:
+        """From the image of the last publish."""
+        self.heard_us = t_us = self._points.t_us
+        if t_us != self._image_us:
+            self._renew(t_us)
+        if self._guarded and not self._maker.spans[table].may(address, count, peer.role):
+            return ExceptionCode.ILLEGAL_FUNCTION
+        return self._image.registers(table, address, count)
+
+    def read_bits(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:
+        """From the image of the last publish."""
+        self.heard_us = t_us = self._points.t_us
+        if t_us != self._image_us:
+            self._renew(t_us)
+        if self._guarded and not self._maker.spans[table].may(address, count, peer.role):
+            return ExceptionCode.ILLEGAL_FUNCTION
+        return self._image.bits(table, address, count)
+
+    def _renew(self, t_us: int) -> None:
+        self._image = self._maker.make()
+        # Build publishes at t = 0 and so does the first instant: there the time does not tell one from the other.
+        # Every later instant publishes once.
+        self._image_us = t_us if t_us > 0 else -1
+
+    # -- writes ----------------------------------------------------------------------------------------------------
+
+    def write_bits(self, address: int, bits: Sequence[bool], peer: Peer, now_us: int,
+                   frame: bytes) -> ExceptionCode | None:
+        """Functions 5 and 15."""
+        return self._submit(self._writes.bits(address, bits, peer.role), peer, now_us, frame)
+
+    def write_registers(self, address: int, data: bytes, peer: Peer, now_us: int,
+                        frame: bytes) -> ExceptionCode | None:
+        """Functions 6, 16 and 23."""
+        return self._submit(self._writes.registers(address, data, peer.role, self._own), peer, now_us, frame)
+
+    def mask_register(self, address: int, and_mask: int, or_mask: int, peer: Peer, now_us: int,
+                      frame: bytes) -> ExceptionCode | None:
+        """Function 22."""
+        return self._submit(self._writes.mask(address, (and_mask, or_mask), peer.role, self._own), peer, now_us, frame)
+
+    def _submit(self, ask: Ask, peer: Peer, now_us: int, frame: bytes) -> ExceptionCode | None:
+        """Every write goes to the gate, a refused one too: it is the gate that audits."""
+        arrival_us = self._gate.sim_us(now_us)
+        self.heard_us = max(self.heard_us, arrival_us)
+        tags = tuple(entry.tag for entry in ask.entries.values())
+        answer = self._gate.write(WriteRequest(self._name, peer, frame, arrival_us, tags, tuple(ask.values),
+                                               tuple(ask.values.values()), ask.refusal, self._ttl_s))
+        if ask.code is not None:
+            return ExceptionCode.ILLEGAL_FUNCTION if answer is WriteAnswer.READ_ONLY else ask.code
+        if answer is WriteAnswer.TAKEN:
+            self.asked.update(ask.entries)
+            self._own.update(ask.entries)
+        return CODES[answer]
+
+    def lost(self, why: str, t_us: int) -> bool:
+        """Do what the entries say of everything asked for; False: the inbox is full, try again."""
+        fallen = {point: entry for point, entry in self.asked.items() if entry.on_comm_loss is not CommLoss.HOLD}
+        if fallen:
+            values = tuple(entry.comm_loss_value if entry.on_comm_loss is CommLoss.VALUE else float("nan")
+                           for entry in fallen.values())
+            if self._gate.own(self._name, tuple(fallen), values, why, t_us) is WriteAnswer.QUEUE_FULL:
+                return False
+        self.asked.clear()
+        return True
+
+
+class ModbusStationConfig(StationConfig):
+    """Options of a Modbus station."""
+
+    kind: Literal["modbus"] = "modbus"
+    points: str | None = Field(None, description="Point list (CSV), relative to the scenario; default: a list of every "
+                                                 "point of the run. Of a list with several units, this unit's rows.")
+    writable: tuple[str, ...] = Field((), description="Names and * patterns of points that masters may write; only "
+                                                      "without `points` (a list has its own column `access`).")
+    gaps: Literal["error", "zero"] = Field("error", description="Reading an unmapped address between mapped ones: "
+                                                                "exception 02, or 0 for masters that read over holes.")
+    comm_loss_s: float | None = Field(None, gt=0, description="Without any request for so long, `on_comm_loss` acts.")
+    ttl_s: float | None = Field(None, gt=0, description="Life of what masters ask for, unless they ask again.")
+    vendor: str = Field("Gridloop", max_length=200, description="Device identification (43/14), object 0.")
+    product: str = Field("SIMULATOR", max_length=200, description="Object 1, product code.")
+    revision: str = Field(__version__, max_length=200, description="Object 2.")
+    url: str = Field("", max_length=200, description="Object 3.")
+    product_name: str = Field("Gridloop simulated station", max_length=200, description="Object 4.")
+    model: str = Field("", max_length=200, description="Object 5, model name.")
+    application: str = Field("", max_length=200, description="Object 6, user application name (default: the name).")
+
+
+class ListStation:
+    """A point list behind a unit identifier (`gateways.station.Station`)."""
+
+    kind = "modbus"
+
+    def __init__(self, config: ModbusStationConfig, points: PointList, site: StationSite) -> None:
+        """`points` fits the run; rows of other units only serve as interlocks."""
+        self.name, self.unit, self.listener = config.name, config.unit, config.listener
+        entries = own_rows(points, config.unit)
+        self._rows = ListBank(config.name, entries, site.points, site.gate, ttl_s=config.ttl_s,
+                              tags={entry.tag: entry for entry in points.entries},
+                              identification=identification(config), gaps_zero=config.gaps == "zero")
+        self.bank: Bank = self._rows
+        self._size, self._source = len(entries), points.source
+        self._comm_loss_us = None if config.comm_loss_s is None else round(config.comm_loss_s * 1e6)
+        self._retry_us = 0
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    def next_us(self) -> int | None:
+        """When communication counts as lost, if nobody is heard until then and anything was asked for."""
+        if self._comm_loss_us is None or not self._rows.asked:
+            return None
+        return max(self._rows.heard_us + self._comm_loss_us, self._retry_us)
+
+    def on_time(self, t_us: int) -> None:
+        """Act on a loss that is due."""
+        due_us = self.next_us()
+        if due_us is None or t_us < due_us:
+            return
+        silent_s = (t_us - self._rows.heard_us) / 1e6
+        done = self._rows.lost(f"comm_loss: nothing heard for {silent_s:g} s", t_us)
+        self._retry_us = 0 if done else t_us + RETRY_US
+
+    def summary(self) -> str:
+        """E.g. ``42 points, 7 writable, rtu1.csv``."""
+        source = self._source.replace("\\", "/").rpartition("/")[2]
+        return ", ".join(filter(None, (f"{self._size} points", f"{self._rows.writable} writable", source)))
+
+
+class ModbusStation:
+    """The station kind (`cosim.plugins.StationKind`)."""
+
+    family: ClassVar[str] = "station"
+    kind: ClassVar[str] = "modbus"
+    summary: ClassVar[str] = "Registers and coils by a CSV point list"
+    Config: ClassVar[type[StationConfig]] = ModbusStationConfig
+
+    @classmethod
+    def build(cls, config: Any, site: StationSite) -> ListStation:
+        """Raises ScenarioError with every point that the run does not have or does not let be written."""
+        points = _list_of(config, site)
+        problems = check_against(points, site.points)
+        if not own_rows(points, config.unit):
+            units = sorted({entry.unit for entry in points.entries})
+            problems.append(Problem(f"{points.source} has no row of unit {config.unit}; it has units "
+                                    f"{', '.join(map(str, units)) or 'none'}", "unit"))
+        if problems:
+            raise ScenarioError(tuple(problems))
+        return ListStation(config, points, site)
+
+
+def own_rows(points: PointList, unit: int) -> tuple[Entry, ...]:
+    """A list of one unit is any station's; of a list of several, the rows of the station's own."""
+    if len({entry.unit for entry in points.entries}) <= 1:
+        return points.entries
+    return tuple(entry for entry in points.entries if entry.unit in (0, unit))
+
+
+def identification(config: ModbusStationConfig) -> dict[int, bytes]:
+    """Objects of 43/14, ASCII, those that say nothing left out."""
+    words = (config.vendor, config.product, config.revision, config.url, config.product_name, config.model,
+             config.application or config.name)
+    return {i: word.encode("ascii", "replace") for i, word in enumerate(words) if word or i < 3}
+
+
+def _list_of(config: ModbusStationConfig, site: StationSite) -> PointList:
+    if config.points is None:
+        return generate(site.points, GenerateOptions(writable=config.writable))
+    if config.writable:
+        raise ScenarioError((Problem(f"found `writable` beside {config.points}, whose column `access` says it already; "
+                                     f"expected one of the two", "writable"),))
+    return read_point_list(site.file(config.points))

@@ -1,0 +1,120 @@
+"""Simulation time as a function of the wall: the only module here that reads a clock.
+
+Theory of operation
+-------------------
+While it runs, ``sim = sim₀ + rate · (wall - wall₀)``: one anchor, absolute, in integers (nanoseconds and a rate that is
+a ratio of whole numbers), so there is nothing to drift.  A change of rate, a pause, a resume and a slip move the anchor
+to the present: simulation time stays where it is and goes on from there, never in a jump (a slip jumps, back, on
+purpose).  The clock is the machine's monotonic one: a step of NTP or of the calendar is invisible.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from time import monotonic_ns
+from typing import Protocol
+
+from cosim.errors import GridloopError
+
+RATE_MIN, RATE_MAX = 0.1, 100.0
+
+
+class Clock(Protocol):
+    """Nanoseconds since an arbitrary start; never decreases."""
+
+    def now_ns(self) -> int:
+        """Now."""
+
+
+class MonotonicClock:
+    """The machine's monotonic clock, the one that asyncio's loop uses too."""
+
+    __slots__ = ()
+
+    def now_ns(self) -> int:
+        """Nanoseconds since an arbitrary start."""
+        return monotonic_ns()
+
+
+def checked_rate(rate: float) -> float:
+    """`rate` itself, or GridloopError for one outside 0.1…100."""
+    if not RATE_MIN <= rate <= RATE_MAX:
+        raise GridloopError(f"rate {rate:g}: expected {RATE_MIN:g} to {RATE_MAX:g} simulated seconds a second")
+    return rate
+
+
+class Pacer:
+    """Where simulation time should be now, and when an instant is due.  Made paused at `start_us`; `resume` starts it.
+    """
+
+    __slots__ = ("_clock", "_paused", "_rate", "_sim_ns", "_wall_ns")
+
+    def __init__(self, clock: Clock, rate: float = 1.0, start_us: int = 0) -> None:
+        self._clock = clock
+        self._rate = Fraction(checked_rate(rate)).limit_denominator(1000)
+        self._sim_ns, self._wall_ns = start_us * 1000, clock.now_ns()
+        self._paused = True
+
+    @property
+    def rate(self) -> float:
+        """Simulated seconds a wall second while it runs."""
+        return float(self._rate)
+
+    @property
+    def paused(self) -> bool:
+        """Whether simulation time stands still."""
+        return self._paused
+
+    def sim_us(self, wall_ns: int) -> int:
+        """Simulation time at a wall time (microseconds, rounded down)."""
+        return self._sim_at(wall_ns) // 1000
+
+    def now_us(self) -> int:
+        """Simulation time now."""
+        return self.sim_us(self._clock.now_ns())
+
+    def due_ns(self, t_us: int) -> int | None:
+        """Wall time from which `sim_us` is at least `t_us`; None while paused and not there yet."""
+        ahead_ns = t_us * 1000 - self._sim_ns
+        if ahead_ns <= 0:
+            return self._wall_ns + _floor(ahead_ns, self._rate)
+        if self._paused:
+            return None
+        return self._wall_ns - (-ahead_ns * self._rate.denominator // self._rate.numerator)
+
+    def set_rate(self, rate: float) -> None:
+        """Another rate from now on; raises GridloopError for one outside 0.1…100."""
+        checked_rate(rate)
+        self._anchor()
+        self._rate = Fraction(rate).limit_denominator(1000)
+
+    def pause(self) -> None:
+        """Stand still from now on."""
+        self._anchor()
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on from where it stands."""
+        self._anchor()
+        self._paused = False
+
+    def slip_to(self, t_us: int) -> int:
+        """Let it be `t_us` now, not later than it is; returns the simulated microseconds given up (≥ 0)."""
+        self._anchor()
+        lost_us = max(self._sim_ns // 1000 - t_us, 0)
+        self._sim_ns -= lost_us * 1000
+        return lost_us
+
+    def _sim_at(self, wall_ns: int) -> int:
+        if self._paused:
+            return self._sim_ns
+        return self._sim_ns + (wall_ns - self._wall_ns) * self._rate.numerator // self._rate.denominator
+
+    def _anchor(self) -> None:
+        now_ns = self._clock.now_ns()
+        self._sim_ns, self._wall_ns = self._sim_at(now_ns), now_ns
+
+
+def _floor(ahead_ns: int, rate: Fraction) -> int:
+    """Wall nanoseconds of simulated ones, rounded towards the past."""
+    return ahead_ns * rate.denominator // rate.numerator

@@ -1,0 +1,235 @@
+"""Serves one run in an event loop: pumps the driver, opens the doors, keeps the evidence, ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cosim.errors import GatewayError, GridloopError
+from gateways.assembly import Plant
+from gateways.peer import Peer
+from hil.driver import Driver
+from hil.gate import CommandGate
+from hil.pacer import Clock
+from hil.spans import Spans
+from hil.wire.log import WireLog
+
+log = logging.getLogger(__name__)
+
+#: Wall seconds between two looks at what is not urgent: evidence to disk, the status line.
+HOUSEKEEPING_S = 0.2
+#: Wall seconds that listeners get to say goodbye.
+GOODBYE_S = 3.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened at the doors."""
+
+    sessions: int = 0
+    open: int = 0
+    most_open: int = 0
+    refused: int = 0
+    chunks: int = 0
+    """Pieces of bytes that came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server is made of; `wire` None: no evidence is kept.  `look` is called now and then with the server."""
+
+    driver: Driver
+    plant: Plant
+    gate: CommandGate
+    clock: Clock
+    spans: Spans
+    wire: WireLog | None = None
+    look: Callable[[Server], None] = lambda _: None
+    ready: Callable[[], None] = lambda: None
+    problem: Callable[[str], None] = field(default=lambda line: log.warning("%s", line))
+
+
+class Server:
+    """Implements `gateways.listener.Hooks` and owns the event loop's timers of one run."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._driver, self._clock = parts, parts.driver, parts.clock
+        self._wire, self._spans = parts.wire, parts.spans
+        self.counts = Counts()
+        self._arrival_ns = 0
+        self._session = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_coming = False
+        self._ended: asyncio.Future[tuple[str, str]] | None = None
+        parts.gate.on_submitted = self._submitted
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    async def run(self) -> tuple[str, str]:
+        """Open the doors, keep time until the end, close; returns (status, error).
+
+        Raises GatewayError when no door at all could be opened; one of several that cannot be is told and left shut.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.end, "stopped")
+        housekeeping = asyncio.ensure_future(self._keep_house())
+        try:
+            await self._open()
+            self._driver.pacer.resume()
+            self._parts.ready()
+            self._pump()
+            status, error = await self._ended
+        finally:
+            housekeeping.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            await self._close()
+        return status, error
+
+    def end(self, status: str, error: str = "") -> None:
+        """Come to an end; the first word counts."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result((status, error))
+
+    def pump_soon(self) -> None:
+        """Look again what is due (the rate or a pause changed, or something was submitted)."""
+        if not self._is_coming and self._ended is not None and not self._ended.done():
+            self._is_coming = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_coming = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._ended is None or self._ended.done():
+            return
+        try:
+            next_ns = self._driver.pump()
+        except GridloopError as error:
+            self.end("failed", str(error))
+            return
+        except Exception as error:  # a bug of ours must end the run, not only this callback
+            self._ended.set_exception(error)
+            return
+        if self._driver.done:
+            self.end("done")
+        elif next_ns is not None:
+            wait_ns = next_ns - self._clock.now_ns()
+            if wait_ns <= 0:
+                self.pump_soon()
+            else:
+                self._timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._pump)
+
+    async def _open(self) -> None:
+        plant, refusals = self._parts.plant, []
+        for listener in plant.listeners:
+            try:
+                await listener.open(plant.behind[listener.name], self)
+            except GatewayError as error:
+                refusals.append(str(error))
+                continue
+            if self._wire is not None:
+                self._wire.listening(listener.name, listener.kind, listener.where())
+        for refusal in refusals:
+            self._parts.problem(refusal)
+        if len(refusals) == len(plant.listeners):
+            raise GatewayError("; ".join(refusals))
+
+    async def _close(self) -> None:
+        closing = [listener.close() for listener in self._parts.plant.listeners]
+        results = await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), GOODBYE_S * 2)
+        for result in results:
+            if isinstance(result, BaseException):
+                log.warning("a listener did not close cleanly: %s", result)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            try:
+                self._parts.gate.tick(self.now_us())
+                if self._wire is not None:
+                    self._wire.flush()
+                self._parts.look(self)
+            except GridloopError as error:  # a full disk: what cannot be kept must not go on
+                self.end("failed", str(error))
+
+    # -- what the driver and the gate tell ----------------------------------------------------------------------------
+
+    def on_instant(self, t_us: int, now_ns: int) -> None:
+        """An instant was processed."""
+        published_us = self._driver.simulation.points.t_us
+        self._spans.processed(t_us, published_us, now_ns)
+        if published_us == t_us:
+            self._parts.gate.published(t_us)
+
+    def _submitted(self) -> None:
+        driver = self._driver
+        entry_us = max(driver.simulation.now_us + 1, driver.pacer.sim_us(self._arrival_ns))
+        self._spans.taken(self._session, self._arrival_ns, entry_us)
+        self.pump_soon()
+
+    # -- what listeners tell (`gateways.listener.Hooks`) ---------------------------------------------------------------
+
+    def now_us(self) -> int:
+        """The sessions' clock."""
+        return self._clock.now_ns() // 1000
+
+    def next_session(self) -> int:
+        """Number of the next session."""
+        self.counts.sessions += 1
+        return self.counts.sessions
+
+    def opened(self, peer: Peer) -> None:
+        """A session has begun."""
+        self.counts.open += 1
+        self.counts.most_open = max(self.counts.most_open, self.counts.open)
+        log.info("session %d: %s at %s as %s", peer.session, peer.address, peer.listener, peer.role.name.lower())
+        if self._wire is not None:
+            self._wire.opened(peer)
+
+    def closed(self, peer: Peer, reason: str) -> None:
+        """A session has ended."""
+        self.counts.open -= 1
+        self._spans.left(peer.session)
+        log.info("session %d: %s closed: %s", peer.session, peer.address, reason)
+        if self._wire is not None:
+            self._wire.closed(peer, reason)
+
+    def received(self, peer: Peer, now_us: int, data: bytes) -> None:
+        """Bytes came in."""
+        self._arrival_ns, self._session = now_us * 1000, peer.session
+        self.counts.chunks += 1
+        if self._wire is not None:
+            self._wire.received(peer, now_us, data)
+
+    def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
+        """Bytes were handed to the transport."""
+        if self._wire is not None:
+            self._wire.sent(peer, now_us, data)
+        if self._spans.waiting:
+            self._spans.answered(peer.session, self._clock.now_ns())
+
+    def refused(self, listener: str, address: str, reason: str) -> None:
+        """A connection was turned away."""
+        self.counts.refused += 1
+        log.warning("%s: %s refused: %s", listener, address, reason)
+        if self._wire is not None:
+            self._wire.refused(listener, address, reason)
+
+    # -- figures ------------------------------------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, Any]:
+        """Counters of the doors."""
+        counts = self.counts
+        return {"sessions": counts.sessions, "most_open": counts.most_open, "refused": counts.refused,
+                "listeners": {listener.name: {"where": listener.where(), **listener.counts()}
+                              for listener in self._parts.plant.listeners}}

@@ -1,0 +1,134 @@
+"""What a served run's timing was: lateness and utilisation of every rate, overruns, and the way of a write.
+
+An instant's *lateness* is when it began after it was due; a rate's *utilisation* the share of its period (in wall time)
+that its instants took.  A scan *overruns* when it is not finished as the next one falls due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from hil.histogram import Histogram
+
+
+class Span(Enum):
+    """Ways that are measured of single writes."""
+
+    INGRESS_TO_KERNEL = "ingress_to_kernel"
+    """A write's arrival to the instant at which it entered."""
+    KERNEL_TO_EGRESS = "kernel_to_egress"
+    """The end of the scan that carried it out to the answer of the first read after it, in the same session."""
+    CLOSED_LOOP = "closed_loop"
+    """A write's arrival to that answer: seen, solved, read back."""
+
+
+@dataclass(slots=True)
+class Rate:
+    """One period of the scenario: the scan, or agents."""
+
+    name: str
+    period_us: int
+    offset_us: int
+    lateness: Histogram = field(default_factory=Histogram)
+    busy: Histogram = field(default_factory=Histogram)
+    utilisation_max: float = 0.0
+
+    def has(self, t_us: int) -> bool:
+        """Whether an instant is on this rate's raster."""
+        return (t_us - self.offset_us) % self.period_us == 0
+
+    def to_dict(self, wall_rate: float) -> dict[str, Any]:
+        """For JSON."""
+        mean_ns = self.busy.total_ns / self.busy.count if self.busy.count else 0.0
+        return {"name": self.name, "period_s": self.period_us / 1e6, "lateness": self.lateness.to_dict(),
+                "busy": self.busy.to_dict(), "utilisation_mean": mean_ns / 1e3 / self.period_us * wall_rate,
+                "utilisation_max": self.utilisation_max}
+
+
+@dataclass(slots=True)
+class Overruns:
+    """Scans that were not finished as the next one fell due."""
+
+    count: int = 0
+    in_grace: int = 0
+    burst: int = 0
+    longest_burst: int = 0
+    worst_ms: float = 0.0
+    worst_t_us: int = -1
+    latched: bool = False
+    """Set by the first one; stays until somebody resets it."""
+
+    def met(self) -> None:
+        """A scan was in time."""
+        self.burst = 0
+
+    def missed(self, t_us: int, late_ms: float) -> None:
+        """One was not: finished `late_ms` after it was due."""
+        self.count += 1
+        self.burst += 1
+        self.longest_burst = max(self.longest_burst, self.burst)
+        self.latched = True
+        if late_ms > self.worst_ms:
+            self.worst_ms, self.worst_t_us = late_ms, t_us
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"count": self.count, "in_grace": self.in_grace, "longest_burst": self.longest_burst,
+                "worst_ms": self.worst_ms, "worst_t_s": None if self.worst_t_us < 0 else self.worst_t_us / 1e6,
+                "latched": self.latched}
+
+
+class Timing:
+    """The record of a served run's timing.  `rates`: (name, period_us, offset_us), the scan first."""
+
+    def __init__(self, rates: Sequence[tuple[str, int, int]]) -> None:
+        self.rates = [Rate(*rate) for rate in rates]
+        self.other = Histogram()
+        """Lateness of instants on no raster: messages, timers, arrivals."""
+        self.spans = {span: Histogram() for span in Span}
+        self.overruns = Overruns()
+        self.skipped_scans = 0
+        self.slipped_us = 0
+        self.drift_ns: list[tuple[int, int]] = []
+        """(t_us, lateness ns) of the least late scan of each minute: what is left when jitter is gone."""
+
+    @property
+    def scan(self) -> Rate:
+        """The grid's own rate."""
+        return self.rates[0]
+
+    def instant(self, t_us: int, due_ns: int, begun_ns: int, finished_ns: int, wall_rate: float) -> None:
+        """One instant was processed."""
+        late_ns, busy_ns, on_raster = begun_ns - due_ns, finished_ns - begun_ns, False
+        for rate in self.rates:
+            if rate.has(t_us):
+                on_raster = True
+                rate.lateness.record(late_ns)
+                rate.busy.record(busy_ns)
+                share = busy_ns / 1e3 / rate.period_us * wall_rate
+                rate.utilisation_max = max(rate.utilisation_max, share)
+        if not on_raster:
+            self.other.record(late_ns)
+        elif self.rates[0].has(t_us):
+            self._least_late(t_us, late_ns)
+
+    def _least_late(self, t_us: int, late_ns: int) -> None:
+        minute = t_us // 60_000_000
+        if not self.drift_ns or self.drift_ns[-1][0] // 60_000_000 != minute:
+            self.drift_ns.append((t_us, late_ns))
+        elif late_ns < self.drift_ns[-1][1]:
+            self.drift_ns[-1] = (t_us, late_ns)
+
+    def drift_ms(self) -> float:
+        """How much later the least late scan of the last minute was than that of the first."""
+        return (self.drift_ns[-1][1] - self.drift_ns[0][1]) / 1e6 if self.drift_ns else 0.0
+
+    def to_dict(self, wall_rate: float) -> dict[str, Any]:
+        """For JSON."""
+        return {"rates": [rate.to_dict(wall_rate) for rate in self.rates], "other_lateness": self.other.to_dict(),
+                "spans": {span.value: histogram.to_dict() for span, histogram in self.spans.items()},
+                "overruns": self.overruns.to_dict(), "skipped_scans": self.skipped_scans,
+                "slipped_s": self.slipped_us / 1e6, "drift_ms": self.drift_ms(), "wall_rate": wall_rate}
