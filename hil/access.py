@@ -11,6 +11,7 @@ kind      what
 write     a master's write as it was answered: peer, role, bytes, decoded, before, answer, reason.  t_us: its arrival
 own       a station's own doing: a reversion timer, lost communication
 effect    after the first SOLVE since a write or own entered: what is in force, what stands, what the shield did and why
+wire      the hash of the wire log, at the end
 switch    read-only was switched on or off
 lost      writes that were refused while the log could not be written
 ========  ============================================================================================================
@@ -37,6 +38,8 @@ from gateways.peer import Peer
 
 FILE = "access.jsonl"
 SEAL = "access.seal"
+#: Kind of the record that holds the hash of the wire log.
+WIRE = "wire"
 
 #: Bytes of a request that are written down (a Modbus request has at most 260), points named, characters of their words.
 _MAX_FRAME, _MAX_NAMED, _MAX_WORDS = 260, 24, 900

@@ -32,7 +32,7 @@ from cosim.points import PointDatabase
 from cosim.recorder import DecisionRow
 from cosim.recorder.explain import figure
 from gateways.gate import WriteAnswer, WriteRequest
-from hil.access import AccessLog, Change, effect_words, source_of, write_words
+from hil.access import WIRE, AccessLog, Change, effect_words, source_of, write_words
 from hil.decided import moved_words
 from hil.rates import RateLimit, TokenBuckets
 
@@ -141,14 +141,19 @@ class CommandGate:
                 waiting.append(item)
         self._open = waiting
 
-    def close(self) -> Seal:
-        """Write down that what is still open was not seen to take effect; seal the access log and return the seal."""
+    def close(self, wire_sha256: str = "") -> Seal:
+        """Write down what was not seen to take effect and the wire log's hash; seal the access log, return the seal.
+
+        `wire_sha256` is what `WireLog.close` gave: so the evidence of bytes hangs in the chain too.
+        """
         now_us = self._run.now_us
         self.published(now_us)
         for item in self._open:
             self._access.append(now_us, "effect", item.station, "the run ended before the next scan",
                                 write=item.number, entry_us=item.entry_us)
         self._open.clear()
+        if wire_sha256:
+            self._access.append(now_us, WIRE, "wire.log", f"sha256 {wire_sha256}")
         return self._access.close(now_us)
 
     # -- what stations use ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,8 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        is_main = threading.current_thread() is threading.main_thread()  # only there may signals be heard
+        for number in (signal.SIGINT, signal.SIGTERM) if is_main else ():
             loop.add_signal_handler(number, self.end, "stopped")
         housekeeping = asyncio.ensure_future(self._keep_house())
         try:
@@ -89,7 +91,7 @@ class Server:
             housekeeping.cancel()
             if self._timer is not None:
                 self._timer.cancel()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM) if is_main else ():
                 loop.remove_signal_handler(number)
             await self._close()
         return status, error

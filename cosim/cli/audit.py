@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from hashlib import file_digest
 from pathlib import Path
 
 from cosim.audit import Condition, Record, Seal, Verdict, verify
@@ -23,6 +24,8 @@ SUMMARY = "verify the audit logs of a result (finds any edit), or show their rec
 LOG = "audit.jsonl"
 #: The access log of a served run and its seal (`hil.access`).
 ACCESS, ACCESS_SEAL = "access.jsonl", "access.seal"
+#: The bytes of the wire, whose hash the access log ends with.
+WIRE = "wire.log"
 
 #: Records shown unless told otherwise, and at most.
 _SHOWN, _MAX_SHOWN = 100, 100_000
@@ -50,15 +53,16 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:  # noqa: ARG00
     if args.action == "verify":
         if args.kind is not None or args.limit is not None:
             raise UsageError("audit verify: --kind and --limit are for `gridloop audit show`; verify reads all records")
-        return _both(args.path, lambda path: _verify(path, args.seal), _verify_access)
+        return _both(args.path, lambda path: _verify(path, args.seal), _verify_access, " ")
     if args.seal is not None:
         raise UsageError("audit show: --seal is for `gridloop audit verify`")
     limit = _SHOWN if args.limit is None else args.limit
     return _both(args.path, lambda path: _show(_log_of(path), args.kind, limit),
-                 lambda folder: _show(folder / ACCESS, args.kind, limit))
+                 lambda folder: _show(folder / ACCESS, args.kind, limit), "\n")
 
 
-def _both(path: Path, judge: Callable[[Path], Outcome], judge_access: Callable[[Path], Outcome]) -> Outcome:
+def _both(path: Path, judge: Callable[[Path], Outcome], judge_access: Callable[[Path], Outcome],
+          between: str) -> Outcome:
     """The log at `path`; of a folder with an access log (or the seal of one) both, the worse exit code."""
     if not path.is_dir() or not any((path / name).exists() for name in (ACCESS, ACCESS_SEAL)):
         return judge(path)
@@ -66,7 +70,6 @@ def _both(path: Path, judge: Callable[[Path], Outcome], judge_access: Callable[[
     if not (path / LOG).exists() and _manifest_seal(path) is None:  # a run without a shield keeps only this one
         return Outcome(access.exit, f"{ACCESS}: {access.text}", {"access": access.data})
     own = judge(path)
-    between = "\n" if "\n" in own.text else " "
     return Outcome(max(own.exit, access.exit), f"{LOG}:{between}{own.text}\n{ACCESS}:{between}{access.text}",
                    {**own.data, "access": access.data})
 
@@ -83,7 +86,30 @@ def _verify(path: Path, noted: Seal | None) -> Outcome:
 
 
 def _verify_access(folder: Path) -> Outcome:
-    return _verdict(folder / ACCESS, _access_seal(folder), "its seal", ACCESS_SEAL)
+    """The access log, and the bytes of the wire where it holds their hash."""
+    judged = _verdict(folder / ACCESS, _access_seal(folder), "its seal", ACCESS_SEAL)
+    noted = _wire_hash(folder / ACCESS) if judged.exit is Exit.DONE else ""
+    if not noted:
+        return judged
+    try:
+        with (folder / WIRE).open("rb") as file:
+            found = file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        found = error.strerror or "cannot be read"
+    same = found == noted
+    words = "as it was written" if same else f"tampered: found {found:.40}, expected sha256 {noted[:12]}…"
+    return Outcome(judged.exit if same else Exit.FAILED, f"{judged.text}\n{WIRE}: {words}",
+                   {**judged.data, "wire": {"same": same, "sha256": noted}})
+
+
+def _wire_hash(access: Path) -> str:
+    """The hash of the wire log that an access log ends with; "" where it has none."""
+    noted = ""
+    with access.open("rb") as file:
+        for record in Walk(file):
+            if record.kind == "wire":
+                noted = record.detail.removeprefix("sha256 ")
+    return noted
 
 
 def _verdict(log: Path, seal: Seal | None, source: str, holder: str) -> Outcome:

@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_place(write)
     write.add_argument("values", nargs="+", metavar="VALUE",
                        help="tag=value … with --points; else the value for --address")
-    write.add_argument("--wait", type=_not_negative, default=1.0, metavar="S", help="read back after S seconds (default 1)")
+    write.add_argument("--wait", type=_not_negative, default=1.0, metavar="S", help="read back after S (default 1)")
     scan = _action(actions, "scan", "which units answer, what they have; reads only, never writes", 0.5)
     scan.add_argument("--units", type=_units, default="1-10", metavar="1-10,247", help="unit ids to try (default 1-10)")
-    scan.add_argument("--upto", type=_whole, default=200, metavar="N", help="addresses tried in each table (default 200)")
-    scan.add_argument("--budget", type=_whole, default=250, metavar="N", help="requests a table at most (default 250)")
-    scan.add_argument("--rate", type=_positive, default=100.0, metavar="N", help="requests a second at most (default 100)")
+    scan.add_argument("--upto", type=_whole, default=200, metavar="N", help="addresses tried in each table")
+    scan.add_argument("--budget", type=_whole, default=250, metavar="N", help="requests a table at most")
+    scan.add_argument("--rate", type=_positive, default=100.0, metavar="N", help="requests a second at most")
 
 
 def execute(args: argparse.Namespace, engine: Engine) -> Outcome:  # noqa: ARG001 - commands are called alike

@@ -141,9 +141,16 @@ def _exact(form: Form, config: Any) -> Points:
     if any(b[0] - a[0] < form.gap * (1.0 - SLACK) for a, b in pairwise(points)):
         raise PluginError(f"{where} has points nearer than {form.gap:g} in x; with remote_functions expected at least "
                           f"that distance, found x = {[x for x, _ in points]}")
-    while len(points) < form.n_point:
-        points = _with_one_more(points, form)
-    return tuple(points)
+    return padded(points, form)
+
+
+def padded(points: Sequence[tuple[float, float]], form: Form) -> Points:
+    """Points (x rising), up to as many as the form has, as exactly that many of the same shape."""
+    assert 0 < len(points) <= form.n_point, f"{form.field}: {len(points)} points for {form.n_point}"
+    out = list(points)
+    while len(out) < form.n_point:
+        out = _with_one_more(out, form)
+    return tuple(out)
 
 
 def _with_one_more(points: list[tuple[float, float]], form: Form) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ from cosim.errors import GridloopError
 from gateways.pointlist.address import BIT_TABLES, SHORT, Place, place_of, read_place
 from gateways.pointlist.codec import decode, encode, sentinel
 from gateways.pointlist.columns import did_you_mean
-from gateways.pointlist.model import DataType, Entry, PointList, Quality
+from gateways.pointlist.model import Access, BadQuality, DataType, Entry, Overflow, PointList, Quality
 from gateways.pointlist.rules import FLOATS, writable
 
 #: Shown where no value is given and the entry's type and range allow it.
@@ -54,11 +54,19 @@ class Explanation:
         return [("unit", str(entry.unit)),
                 ("point", "" if entry.type is DataType.STRING else (", ".join(entry.bits) or what + units)),
                 ("access", _rights(entry)), ("type", f"{entry.type.value}{order}{scaled}"), ("value", self._bytes()),
+                ("note", self._note()),
                 ("bad", _bad(entry)), ("about", entry.description)]
+
+    def _note(self) -> str:
+        """Whether the value may be asked for."""
+        if not writable(self.entry) or not (self.value < self.entry.low or self.value > self.entry.high):
+            return ""
+        done = "clamped" if self.entry.overflow is Overflow.CLAMP else "refused with exception 03"
+        return f"outside min {self.entry.low:g} to max {self.entry.high:g}: a write of it is {done}"
 
     def _bytes(self) -> str:
         if self.data is None:
-            return f"{self.value:.10g}: cannot be held by {self.entry.type.value}"
+            return f"{self.value:.10g}: cannot be held by {self.entry.type.value} (on_overflow {self.entry.overflow.value})"
         text = f"{self.entry.text!r}" if self.entry.type is DataType.STRING else f"{self.value:.10g}"
         if self.entry.table in BIT_TABLES:
             return f"{text} -> {'1' if any(self.data) else '0'}"
@@ -117,7 +125,7 @@ def _example(entry: Entry) -> float:
     low = -math.inf if math.isnan(entry.low) else entry.low
     high = math.inf if math.isnan(entry.high) else entry.high
     wanted = min(max(EXAMPLE, low), high)
-    choices = (wanted, 100 * entry.scale + entry.offset, high, low)
+    choices = (wanted, 1.0, 100 * entry.scale + entry.offset, high, low)
     return next((v for v in choices if low <= v <= high and math.isfinite(v) and encode(v, entry) is not None), 0.0)
 
 
@@ -133,9 +141,11 @@ def _rights(entry: Entry) -> str:
 
 def _bad(entry: Entry) -> str:
     """What a read shows of a value that is not good."""
-    mark = sentinel(entry)
-    if entry.bad_quality.value != "sentinel" or entry.type is DataType.STRING:
-        return "" if entry.type is DataType.STRING else f"shown as {entry.bad_quality.value}"
+    if entry.type is DataType.STRING or entry.shows is Quality.QUALITY or entry.access is Access.WRITE:
+        return ""
+    if entry.bad_quality is BadQuality.LAST:
+        return "the last good value is shown"
+    mark = sentinel(entry) if entry.bad_quality is BadQuality.SENTINEL else None
     return "shown as exception 04" if mark is None else f"shown as {mark.hex(' ').upper()}"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cosim.errors import GridloopError, PointListError, Problem
 from cosim.points import Point, PointDatabase, PointKind, match
@@ -180,7 +181,7 @@ def _up(number: float, step: int) -> int:
 def _entry(point: Point, place: tuple[int, int], is_writable: bool) -> Entry:
     kind = _TYPES[point.kind]
     # What is not bounded keeps the NaN of `Entry` itself, so that a list that is written and read again is equal.
-    limits = {name: bound for name, bound in (("low", point.low), ("high", point.high))
+    limits: dict[str, Any] = {name: bound for name, bound in (("low", point.low), ("high", point.high))
               if point.kind is PointKind.ANALOG_OUTPUT and math.isfinite(bound)}
     is_energy = point.kind is PointKind.COUNTER and point.unit == "kWh"
     return Entry(

@@ -22,8 +22,8 @@ class MeterConfig(PluginConfig):
     line: str | int | None = Field(None, description="A line, at its from end; positive from there to the other end.")
     trafo: str | int | None = Field(None, description="A transformer, at its from end.")
     bus: str | int | None = Field(None, description="The bus whose voltage is shown (none: no voltage, no current).")
-    s_full_kva: float = Field(10_000.0, gt=0, le=1e7, description="Full scale: the scale factors are chosen for it, and "
-                                                                  "what exceeds 32000/full scale shows as missing.")
+    s_full_kva: float = Field(10_000.0, gt=0, le=1e7, description=(
+        "Full scale: the scale factors are chosen for it; power beyond it by half shows as not implemented."))
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

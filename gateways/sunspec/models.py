@@ -23,7 +23,7 @@ _DEFAULT = (1, 103, 120, 121, 122, 123, 701, 702, 703, 704, 705, 706, 712, 715)
 _DEFAULT_STORE = (1, 103, 120, 121, 122, 123, 124, 701, 702, 703, 704, 705, 706, 712, 713, 715)
 #: Repetitions in models that are there and do nothing.
 _IDLE_COUNTS: Mapping[int, dict[str, int]] = {
-    **dict.fromkeys((707, 708, 709, 710), {"NPt": 5, "NCrvSet": 1}), 711: {"NCtl": 1}, 714: {"NPrt": 1}}
+    **{model: {"NPt": 5, "NCrvSet": 1} for model in (707, 708, 709, 710)}, 711: {"NCtl": 1}, 714: {"NPrt": 1}}
 _CONNECTED = ("Conn", "ES")
 
 
@@ -62,31 +62,27 @@ _IDLE = {"Ena": 0.0, "AdptCrvReq": 0.0, "AdptCrvRslt": 1.0, "AdptCtlReq": 0.0, "
 
 
 def _fixed(model: int, config: SunSpecConfig, ratings: Ratings, controls: tuple[str, ...]) -> Values:
-    if model == 1:
-        return nameplate.common(config)
-    if model == 120:
-        return nameplate.nameplate(ratings)
-    if model == 121:
-        return nameplate.settings(ratings)
-    if model == 124 and ratings.stores:
-        return nameplate.store_settings(ratings)
-    if model == 701:
-        return {"ACType": 2.0}
-    if model == 702:
-        works = {number: curves.controllable(curve, controls) for number, curve in CURVE_MODELS.items()}
-        return nameplate.capacity(ratings, works, factor="pf_set" in controls)
-    if model == 704:
-        return {"VarSetPri": 0.0 if ratings.priority == "p" else 1.0}
-    if model == 713 and ratings.stores:
-        return {"WHRtg": 1000.0 * ratings.e_kwh, "SoH": 100.0}
-    if model == 714:
-        return {"Prt[1].PrtTyp": 1.0 if ratings.stores else 0.0, "Prt[1].ID": 1.0}
-    if model == 715:
-        return {"LocRemCtl": 0.0 if config.writable else 1.0}
+    """Points that never change."""
     if model in CURVE_MODELS:
         works = curves.controllable(CURVE_MODELS[model], controls)
         return curves.fixed(CURVE_MODELS[model], ratings, writable=works and config.writable)
-    return {}
+    if model == 1:
+        return nameplate.common(config)
+    if model == 702:
+        modelled = {number: curves.controllable(curve, controls) for number, curve in CURVE_MODELS.items()}
+        return nameplate.capacity(ratings, modelled, factor="pf_set" in controls)
+    if model == 715:
+        return {"LocRemCtl": 0.0 if config.writable else 1.0}
+    return _STANDING[model](ratings) if model in _STANDING else {}
+
+
+_STANDING: Mapping[int, Callable[[Ratings], Values]] = {
+    120: nameplate.nameplate, 121: nameplate.settings, 124: nameplate.store_settings,
+    701: lambda _: {"ACType": 2.0},
+    704: lambda ratings: {"VarSetPri": 0.0 if ratings.priority == "p" else 1.0},
+    713: lambda ratings: {"WHRtg": 1000.0 * ratings.e_kwh, "SoH": 100.0 if ratings.stores else nan},
+    714: lambda ratings: {"Prt[1].PrtTyp": 1.0 if ratings.stores else 0.0, "Prt[1].ID": 1.0},
+}
 
 
 def moving(model: int, moment: Moment) -> Values:

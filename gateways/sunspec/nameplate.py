@@ -1,7 +1,8 @@
 """What does not change: common block, nameplate, capacities and settings (1, 120, 121, 702 and parts of others).
 
 The settings of 121 and 702 are those of the nameplate: a master may write them as they are, and nothing else.  In 120
-and 121 quadrants count from +P, +Q against the clock; power factors there are positive where reactive power is injected.
+and 121 quadrants count from +P, +Q against the clock; power factors there are positive where
+reactive power is injected.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def settings(ratings: Ratings) -> dict[str, float]:
 
 
 def capacity(ratings: Ratings, modelled: Mapping[int, bool], *, factor: bool) -> dict[str, float]:
-    """Model 702: ratings and, the same, settings.  `modelled`: which curve models work here; `factor`: fixed PF does."""
+    """Model 702: ratings and, the same, settings.  `modelled`: which curve models work here; `factor`: fixed PF."""
     w, va, q = 1000.0 * ratings.p_max_kw, 1000.0 * ratings.s_kva, 1000.0 * ratings.q_max_kvar
     values = {"WMax": w, "VAMax": va, "VarMaxInj": q, "VarMaxAbs": q, "VNom": ratings.v_nom_v, "AMax": ratings.a_max}
     if ratings.stores:
@@ -89,7 +90,9 @@ def capacity(ratings: Ratings, modelled: Mapping[int, bool], *, factor: bool) ->
 
 
 def store_settings(ratings: Ratings) -> dict[str, float]:
-    """What stands still in model 124: gradients are "at once", 100 % a second."""
+    """What stands still in model 124: gradients are "at once", 100 % a second.  Nothing without a store."""
+    if not ratings.stores:
+        return {}
     return {"WChaMax": 1000.0 * ratings.p_charge_kw, "WChaGra": 100.0, "WDisChaGra": 100.0,
             "VAChaMax": 1000.0 * ratings.s_kva, "MinRsvPct": 100.0 * ratings.soc_min, "ChaGriSet": 1.0}
 

@@ -68,7 +68,7 @@ class Ratings:
     @property
     def pf_min(self) -> float:
         """Least power factor that the reactive rating allows at full apparent power."""
-        return max(1.0 - (self.q_max_kvar / self.s_kva) ** 2, 0.0) ** 0.5
+        return float(max(1.0 - (self.q_max_kvar / self.s_kva) ** 2, 0.0) ** 0.5)
 
 
 class Tap:

@@ -54,8 +54,11 @@ def _value(image: ModelImage, place: Place, data: bytes, staged: Mapping[str, fl
         values[place.path] = value
         return ""
     now = image.get(place.path)
-    if now is None and value is None or (
-            now is not None and value is not None and abs(value - now) <= _SAME * max(abs(now), 1.0)):
+    if now is None or value is None:
+        same = now is value
+    else:
+        same = abs(value - now) <= _SAME * max(abs(now), 1.0)
+    if same:
         return ""
     return f"{place.path} is fixed here at {now:g}" if now is not None else f"{place.path} is not implemented here"
 

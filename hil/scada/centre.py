@@ -49,13 +49,13 @@ class Centre:
         self.plan, self.options = plan, options
         self.board = Board(plan)
         self.times = Times(lambda: options.clock.now_ns() / 1e9, self._wall_ms)
-        self._files = TrendFiles(options.out, plan.trend.rows_per_part) if options.out is not None else None
+        self._files = TrendFiles(options.out / "trend", plan.trend.rows_per_part) if options.out is not None else None
         self._log = EventLog(options.out / "events.jsonl") if options.out is not None else None
         self.polls: list[StationPoll] = []
         self._links: dict[object, Link] = {}
         self._stop = asyncio.Event()
         self.desk = Desk(Surroundings(self.board, self.times, self._link, options.say,
-                                      lambda: status_line(self.summary()), self.stop))
+                                      lambda: status_line(self.summary()), self._tell_events, self.stop))
 
     async def run(self) -> dict[str, Any]:
         """Poll until the time is over, `quit`, SIGINT or SIGTERM; returns the summary."""

@@ -31,6 +31,8 @@ class Surroundings:
     link_of: Callable[[str], Link]
     say: Callable[[str], None]
     status: Callable[[], str]
+    tell: Callable[[], None]
+    """Say and log the board's new events."""
     stop: Callable[[], None]
 
 
@@ -60,6 +62,7 @@ class Desk:
                     await self._do(command)
             except GatewayError as error:
                 self._around.say(str(error))
+            self._around.tell()
 
     async def _do(self, command: Command) -> None:
         say, board = self._around.say, self._around.board

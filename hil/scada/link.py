@@ -8,7 +8,9 @@ better when to ask again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
@@ -36,8 +38,8 @@ _QUIET_S = 0.1
 
 EXCEPTIONS = {
     1: "illegal function: the device does not offer this, or not to this role",
-    2: "illegal data address: it has no such registers or coils, or they may not be written",
-    3: "illegal data value: out of range, or not whole",
+    2: "illegal data address: the device has nothing there, or not for this",
+    3: "illegal data value: out of range, or only part of a value",
     4: "device failure: it could not do it, or the value is not to be trusted",
     5: "acknowledge: accepted, but it will take long",
     6: "device busy: ask again later",
@@ -307,10 +309,11 @@ def _in_words(error: Exception | None, timeout_s: float) -> str:
             return f"its certificate is not trusted: {error.verify_message} (--ca names an authority to trust)"
         case ssl.SSLError():
             return f"the TLS handshake failed: {error.reason or error}"
-        case FileNotFoundError():
-            return "no such device"
-        case PermissionError():
-            return "permission denied"
+        case ConnectionResetError() | BrokenPipeError():
+            return "it closed the connection at once; does it speak what was asked for (TLS, say)?"
+    if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EHOSTUNREACH,
+                                                      errno.ENETUNREACH):
+        return os.strerror(error.errno).lower()
     if "refused" in str(error).lower():
         return "connection refused: nobody listens there"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

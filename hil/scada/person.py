@@ -218,8 +218,9 @@ def _row(entry: Entry, data: bytes | None, reply: Reply) -> Row:
         return Row(entry.tag, entry.unit, place_of(entry), math.nan, "—", entry.units, "bad", b"", reply.words)
     found = reading(entry, data)
     shown = repr(text_of(entry, data)) if entry.type is DataType.STRING else (
-        "—" if math.isnan(found.value) else f"{found.value:.9g}")
-    return Row(entry.tag, entry.unit, place_of(entry), found.value, shown, entry.units, found.quality.name.lower(), data)
+        "—" if math.isnan(found.value) else f"{found.value:.{7 if entry.type is DataType.FLOAT32 else 15}g}")
+    quality = found.quality.name.lower()
+    return Row(entry.tag, entry.unit, place_of(entry), found.value, shown, entry.units, quality, data)
 
 
 # -- write ------------------------------------------------------------------------------------------------------------

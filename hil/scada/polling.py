@@ -97,10 +97,14 @@ class StationPoll:
             self.link.close()
 
     def counters(self) -> dict[str, Any]:
-        """For the summary: times in milliseconds, of one request and its answer."""
+        """For the summary: times in milliseconds, of one request and its answer.
+
+        Scans that were due while the station did not answer are missed ones too.
+        """
+        now_s = self._times.now_s()
         return {"station": self.plan.name, "address": str(self.plan.endpoint),
                 "scans": sum(clock.scans for _, clock in self._clocks),
-                "missed": sum(clock.missed for _, clock in self._clocks), "failed": self.failed,
+                "missed": sum(clock.missed + clock.overdue(now_s) for _, clock in self._clocks), "failed": self.failed,
                 "requests": self.requests, "refusals": self.refusals,
                 "p50_ms": self.latency.percentile_ns(50) / 1e6, "p99_ms": self.latency.percentile_ns(99) / 1e6,
                 "max_ms": self.latency.max_ns / 1e6}

@@ -19,12 +19,16 @@ class ScanClock:
 
     def begin(self, now_s: float) -> float:
         """A scan begins at `now_s`; returns the seconds that it is late against its own deadline."""
-        late = math.floor((now_s - self.next_s) / self.period_s) if now_s > self.next_s else 0
+        late = self.overdue(now_s)
         deadline_s = self.next_s + late * self.period_s
         self.missed += late
         self.scans += 1
         self.next_s = deadline_s + self.period_s
         return max(now_s - deadline_s, 0.0)
+
+    def overdue(self, now_s: float) -> int:
+        """Whole periods that have gone by since the deadline that is next."""
+        return math.floor((now_s - self.next_s) / self.period_s) if now_s > self.next_s else 0
 
 
 class Backoff:

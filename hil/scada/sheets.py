@@ -52,11 +52,16 @@ def row_data(row: Row) -> dict[str, Any]:
 
 def written_text(done: list[Written]) -> str:
     """One paragraph a write."""
-    return "\n".join(f"{w.entry.tag}  ({place_of(w.entry)}, unit {w.entry.unit})\n"
+    return "\n".join(f"{_titled(w)}, unit {w.entry.unit}\n"
                      f"  before    {w.before}\n"
                      f"  sent      {w.asked:g} {w.entry.units}".rstrip() + f"  [{w.sent.hex(' ')}]\n"
                      f"  answer    {w.answer}  [{w.received.hex(' ')}]\n"
                      f"  now       {w.after}" for w in done)
+
+
+def _titled(w: Written) -> str:
+    place = str(place_of(w.entry))
+    return place if w.entry.tag == place else f"{w.entry.tag}, {place}"
 
 
 def written_data(w: Written) -> dict[str, Any]:

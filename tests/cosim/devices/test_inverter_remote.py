@@ -208,6 +208,17 @@ def test_a_lagged_function_begins_where_the_power_is() -> None:
     assert powers(group, 7 * SECOND, 0.92, **asked)[1] == pytest.approx(20 + (on - 20) * 0.1)
 
 
+def test_a_lag_begins_from_the_power_beside_another_that_runs() -> None:
+    """A device whose volt-var is switched on goes on from its own reactive power though others lag already."""
+    group = PV.build(configs({"remote_functions": True}, {"mode": "volt_var"}), FakeSite())
+    pf = np.array([0.95, NAN])
+    before = solve(group, 0, [0.95, 0.95], pf_set=pf)
+    solve(group, SECOND, [0.95, 0.95], pf_set=pf)
+    after = solve(group, 2 * SECOND, [0.95, 0.95], volt_var_on=[1, NAN])
+    assert after.q_kvar[0] == pytest.approx(before.q_kvar[0])
+    assert after.q_kvar[1] == pytest.approx(22 * (1 - exp(-log(10) * 2 / 5)))
+
+
 def test_a_cap_that_begins_to_lag_goes_on_from_where_it_stood() -> None:
     """From direct to lagged the cap does not let go first; switched off it does, at once."""
     group = build()

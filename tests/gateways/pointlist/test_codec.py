@@ -28,7 +28,7 @@ GOLDEN = {
     (DataType.INT32, -2): ("fffffffe", "fffeffff", "fffffeff", "feffffff"),
     (DataType.UINT32, 0x12345678): ("12345678", "56781234", "34127856", "78563412"),
     (DataType.INT64, -2): ("fffffffffffffffe", "fffeffffffffffff", "fffffffffffffeff", "feffffffffffffff"),
-    (DataType.UINT64, 0x0012345678ABCDE0): ("0012345678abcde0", "cde078ab56340012", "12005634ab78e0cd",
+    (DataType.UINT64, 0x0012345678ABCDE0): ("0012345678abcde0", "cde078ab34560012", "12005634ab78e0cd",
                                             "e0cdab7856341200"),
     (DataType.FLOAT32, 123.456): ("42f6e979", "e97942f6", "f64279e9", "79e9f642"),
     (DataType.FLOAT64, 123.456): ("405edd2f1a9fbe77", "be771a9fdd2f405e", "5e402fdd9f1a77be", "77be9f1a2fdd5e40"),
