@@ -216,6 +216,7 @@ class Server:
     def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Bytes were handed to the transport."""
         if self._wire is not None:
+            now_us = self._clock.now_ns() // 1000  # the session's answer took some time since its arrival
             self._wire.sent(peer, now_us, data)
         if self._spans.waiting:
             self._spans.answered(peer.session, self._clock.now_ns())

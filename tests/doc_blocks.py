@@ -6,6 +6,8 @@ A page is tried top to bottom in one empty folder, as a reader would:
 * ``yaml`` that is a whole scenario (it has `grid`) must pass `gridloop check`, a piece of one must fit into `BASE`;
 * ``python`` runs as a script;
 * in ``sh``, each line that starts with ``gridloop`` runs and must end with exit code 0; other lines are for people;
+* ``gridloop serve … &`` runs beside what follows, at free ports of its own (`Beside`), until ``kill -INT %1``, and must
+  then end with exit code 0; a line of ``mbpoll`` runs where that is installed;
 * ``text``, ``toml`` and the rest are pictures of something: not tried.
 
 All in this process: starting Python and importing pandapower for each line would take most of the time.
@@ -19,13 +21,14 @@ import runpy
 import shlex
 from collections.abc import Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cosim.cli import main
+from tests.beside import Beside
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^(?:<!-- file: (?P<file>\S+) -->\n+)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
@@ -89,6 +92,11 @@ def anchors(page: Path) -> set[str]:
 
 def try_out(page: Path, folder: Path) -> None:
     """Try every block of a page in `folder`."""
+    with Beside(folder) as beside:
+        _try_blocks(page, folder, beside)
+
+
+def _try_blocks(page: Path, folder: Path, beside: Beside) -> None:
     for number, block in enumerate(blocks(page)):
         if block.file:
             path = folder / block.file
@@ -99,8 +107,10 @@ def try_out(page: Path, folder: Path) -> None:
         elif block.language == "python" and not block.file:
             _run_python(block, folder, folder / f"python_{number}.py")
         elif block.language == "sh":
-            for command in commands(block):
-                _run_command(block, command, folder)
+            for line in block.text.replace("\\\n", " ").splitlines():
+                if not beside.takes(line):
+                    for command in commands(replace(block, text=beside.with_ports(line))):
+                        _run_command(block, command, folder)
 
 
 def commands(block: Block) -> Iterator[list[str]]:

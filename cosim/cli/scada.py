@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--for", dest="for_s", type=_positive, metavar="S", help="stop after so many seconds")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for trends (Parquet) and events (JSON lines)")
     parser.add_argument("--do", dest="commands", action="append", default=[], metavar="COMMAND",
-                        help="an operator's command, e.g. 'set feeder/pv3.p_limit_kw 250' (repeatable; stdin is not read)")
+                        help="an operator's command, e.g. 'set feeder/pv3.p_limit_kw 250' (repeatable; then no stdin)")
     parser.add_argument("--plain", action="store_true", help="lines, also on a terminal")
     parser.add_argument("--quiet", action="store_true", help="nothing but the summary")
 

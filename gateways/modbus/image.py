@@ -207,7 +207,7 @@ class ImageMaker:
             raw = (values - self._offset) / self._scale
             np.rint(raw[:self._n_integer], out=raw[:self._n_integer])
             numbers, hidden = raw[:self._n_number], bad[:self._n_number]
-            over = (numbers < self._low) | (numbers > self._high)
+            over = ((numbers < self._low) | (numbers > self._high)) & ~hidden
             failed: Mask | None = None
             if over.any():
                 np.clip(numbers, self._low, self._high, out=numbers, where=self._clamps)

@@ -15,6 +15,7 @@ lose; after a loss the next write takes over as usual.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -50,21 +51,34 @@ RETRY_US = 1_000_000
 """After a loss whose commands the full inbox did not take."""
 
 
+@dataclass(frozen=True, slots=True)
+class BankOptions:
+    """How a bank differs from the plain one.
+
+    `tags`: entries that interlocks may name beside its own; `gaps_zero`: holes read 0; `ttl_s`: life of what is asked.
+    """
+
+    tags: Mapping[str, Entry] = field(default_factory=dict)
+    identification: Mapping[int, bytes] = field(default_factory=dict)
+    gaps_zero: bool = False
+    ttl_s: float | None = None
+
+
 class ListBank:
     """A point list's entries as one unit's tables (`gateways.modbus.bank.Bank`)."""
 
-    def __init__(self, name: str, entries: Sequence[Entry], points: PointDatabase, gate: Gate, *,
-                 tags: Mapping[str, Entry] | None = None, identification: Mapping[int, bytes] | None = None,
-                 gaps_zero: bool = False, ttl_s: float | None = None) -> None:
-        """`entries` fit the database (`check_against`); `tags`: all that interlocks may name (default: `entries`)."""
-        self.identification: Mapping[int, bytes] = identification or {}
+    def __init__(self, name: str, entries: Sequence[Entry], points: PointDatabase, gate: Gate,
+                 options: BankOptions | None = None) -> None:
+        """`entries` fit the database (`check_against`)."""
+        options = options or BankOptions()
+        self.identification: Mapping[int, bytes] = options.identification
         self.asked: dict[int, Entry] = {}
         """Points asked for since the last loss of communication, with the entry that asked last."""
         self.heard_us = 0
         """Simulation time of the last request, to one publish."""
-        self._name, self._gate, self._ttl_s, self._points = name, gate, ttl_s, points
-        self._maker = ImageMaker(entries, points, gaps_zero=gaps_zero)
-        self._writes = WriteMap(entries, points, tags or {entry.tag: entry for entry in entries})
+        self._name, self._gate, self._ttl_s, self._points = name, gate, options.ttl_s, points
+        self._maker = ImageMaker(entries, points, gaps_zero=options.gaps_zero)
+        self._writes = WriteMap(entries, points, {**options.tags, **{entry.tag: entry for entry in entries}})
         self._guarded = any(span.roles is not None for span in self._maker.spans)
         self._own: set[int] = set()
         self._image, self._image_us = self._maker.make(), -1
@@ -173,11 +187,11 @@ class ListStation:
         """`points` fits the run; rows of other units only serve as interlocks."""
         self.name, self.unit, self.listener = config.name, config.unit, config.listener
         entries = own_rows(points, config.unit)
-        self._rows = ListBank(config.name, entries, site.points, site.gate, ttl_s=config.ttl_s,
-                              tags={entry.tag: entry for entry in points.entries},
-                              identification=identification(config), gaps_zero=config.gaps == "zero")
+        options = BankOptions({entry.tag: entry for entry in points.entries}, identification(config),
+                              config.gaps == "zero", config.ttl_s)
+        self._rows = ListBank(config.name, entries, site.points, site.gate, options)
         self.bank: Bank = self._rows
-        self._size, self._source = len(entries), points.source
+        self._points, self._size, self._source = site.points, len(entries), points.source
         self._comm_loss_us = None if config.comm_loss_s is None else round(config.comm_loss_s * 1e6)
         self._retry_us = 0
 
@@ -191,11 +205,15 @@ class ListStation:
 
     def on_time(self, t_us: int) -> None:
         """Act on a loss that is due."""
-        due_us = self.next_us()
+        due_us, rows = self.next_us(), self._rows
         if due_us is None or t_us < due_us:
             return
-        silent_s = (t_us - self._rows.heard_us) / 1e6
-        done = self._rows.lost(f"comm_loss: nothing heard for {silent_s:g} s", t_us)
+        if rows.heard_us == self._points.t_us < t_us:
+            # Read since the last publish, which is long ago: nobody knows when, so it counts as just now.
+            rows.heard_us = t_us
+            return
+        silent_s = (t_us - rows.heard_us) / 1e6
+        done = rows.lost(f"comm_loss: nothing heard for {silent_s:g} s", t_us)
         self._retry_us = 0 if done else t_us + RETRY_US
 
     def summary(self) -> str:

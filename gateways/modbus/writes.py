@@ -75,7 +75,8 @@ class WriteMap:
         for entry in holding:
             self._place_bits(entry)
         self.writable = sum(entry.access is not Access.READ for entry in (*self._coils.values(), *holding))
-        used = {points.id_of(name) for entry in entries for name in point_names(entry)}
+        locks = [tags[entry.interlock.removeprefix("!")] for entry in entries if entry.interlock]
+        used = {points.id_of(name) for entry in (*entries, *locks) for name in point_names(entry)}
         points.require(np.array(sorted(used), np.int64))
 
     def _place_bits(self, entry: Entry) -> None:
@@ -147,14 +148,14 @@ class WriteMap:
     # -- rules -----------------------------------------------------------------------------------------------------
 
     def _word(self, ask: Ask, at: int, word_and_change: tuple[int, int], own: Container[int]) -> None:
-        """A register of bits: `change` has ones where the request says something."""
+        """A register of bits: `change` has ones where the request says something, `word` no others."""
         word, change = word_and_change
         slots = self._slots.get(at, [])
-        if all(ask.role < slot.entry.role_write for slot in slots):
+        if slots and all(ask.role < slot.entry.role_write for slot in slots):
             ask.refuse(ExceptionCode.ILLEGAL_FUNCTION, f"holding register {at}: {ask.role.name.lower()} may not write")
-        if all(slot.entry.access is Access.READ for slot in slots):
+        if slots and all(slot.entry.access is Access.READ for slot in slots):
             ask.refuse(ExceptionCode.ILLEGAL_DATA_ADDRESS, f"holding register {at} is not writable")
-        if word & change & ~sum(1 << slot.bit for slot in slots):
+        if word & ~sum(1 << slot.bit for slot in slots):
             ask.refuse(ExceptionCode.ILLEGAL_DATA_VALUE, f"holding register {at}: sets bits that nothing maps")
         for slot in slots:
             if not change >> slot.bit & 1:

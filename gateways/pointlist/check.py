@@ -128,7 +128,7 @@ def _shown(entry: Entry) -> Iterator[tuple[str, str]]:
 def _unfit_for_writes(entry: Entry, point: Point) -> Iterator[tuple[str, str]]:
     if not point.kind.writable:
         kind = point.kind.value.replace("_", " ")
-        yield "access", f"found {entry.access.value}, but the run's point '{point.name}' is a {kind}; expected R"
+        yield "access", f"found {entry.access.value}, but '{point.name}' of the run is no output ({kind}); expected R"
         return
     bounds = f"the run's point takes {point.low:g} to {point.high:g} {point.unit}".rstrip()
     if entry.low < point.low:

@@ -7,7 +7,6 @@ import io
 
 from gateways.pointlist.address import BIT_TABLES, modicon, place_of
 from gateways.pointlist.model import Access, DataType, Entry, PointList, WordOrder
-from gateways.pointlist.rules import MAX_WRITE
 from gateways.pointlist.writer import number
 
 _MARKDOWN = ("tag", "unit", "address", "type", "scale", "units", "range", "access", "description")
@@ -22,6 +21,8 @@ _KEPWARE_TYPES = {DataType.BOOL: "Boolean", DataType.INT16: "Short", DataType.UI
 _KEPWARE_BITFIELDS = {1: "Word", 2: "DWord", 4: "QWord"}
 _KEPWARE_ACCESS = {Access.READ: "RO", Access.READ_WRITE: "R/W", Access.WRITE: "WO"}
 SCAN_MS = 1_000
+#: Longest string of that driver, bytes.
+_KEPWARE_STRING = 240
 
 
 def to_markdown(points: PointList) -> str:
@@ -91,7 +92,7 @@ def _kepware_address(entry: Entry) -> str:
     if entry.bit is not None:
         return f"{address}.{entry.bit:02d}"
     if entry.type is DataType.STRING:  # length in bytes, high byte of each register first
-        size = min(2 * entry.registers, 2 * MAX_WRITE - 6)
+        size = min(2 * entry.registers, _KEPWARE_STRING)
         return f"{address}.{size}{'L' if entry.order in (WordOrder.BADC, WordOrder.DCBA) else 'H'}"
     return address
 

@@ -41,8 +41,8 @@ def read_text(text: str, source: str) -> PointList:
         problems += [Problem(f"no column '{name}'; expected columns tag, address, and table and type as needed", name,
                              source, table.header.number) for name in missing]
         raise PointListError(tuple(problems))
-    rows = [Row(source, line.number, _named(line, names, source, problems)) for line in table.rows]
-    return list_of(rows, base, source, problems)
+    rows = [Row(source, line.number, _named(line, table.header, names, problems)) for line in table.rows]
+    return list_of(rows, base, source, (replace(problem, file=source) for problem in problems))
 
 
 def list_of(rows: Iterable[Row], base: Base | None, source: str, problems: Iterable[Problem] = ()) -> PointList:
@@ -101,13 +101,12 @@ def _names(header: Line, source: str, problems: list[Problem]) -> Mapping[int, s
     return names
 
 
-def _named(line: Line, names: Mapping[int, str], source: str, problems: list[Problem]) -> dict[str, Cell]:
-    """A row's cells by column name; what stands under no name is noted."""
-    header_size = max(names, default=-1) + 1
-    for i, cell in enumerate(line.cells[header_size:], header_size):
-        if cell.text:
+def _named(line: Line, header: Line, names: Mapping[int, str], problems: list[Problem]) -> dict[str, Cell]:
+    """A row's cells by column name; what stands under no name is noted (in `problems`, whose file is still unknown)."""
+    for i, cell in enumerate(line.cells):
+        if cell.text and not (i < len(header.cells) and header.cells[i].text):
             problems.append(Problem(f"found '{cell.text[:40]}' in cell {i + 1}, which has no column name above it; "
-                                    "expected nothing (is a comma in a cell without quotes?)", "", source, line.number,
+                                    "expected nothing (is a comma in a cell without quotes?)", "", "", line.number,
                                     cell.column, "columns"))
             break
     return {names[i]: cell for i, cell in enumerate(line.cells) if i in names}

@@ -102,7 +102,7 @@ def read_table(text: str, source: str, layout: Layout | None = None) -> TableTex
 
 def _is_idle(line: str) -> bool:
     """Whether a line is empty or a comment; a spreadsheet may have put quotes or delimiters around it."""
-    return line.strip().lstrip('"').startswith("#") or not line.strip(' \r",;\t')
+    return line.strip().startswith(("#", '"#')) or not line.strip(' \r",;\t')
 
 
 def _delimiter(header: str) -> str:

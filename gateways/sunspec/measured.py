@@ -152,14 +152,15 @@ def basic_storage(reading: Mapping[str, float], ratings: Ratings) -> Shown:
 
 
 def meter(reading: Mapping[str, float], ratings: Ratings) -> Shown:
-    """Model 203; the run counts no energy there, so the accumulators stay 0, which says "not implemented"."""
+    """Model 203.  Imported is what positive power carries: into the feeder, or on along the line."""
     e = Electric.of(reading, ratings)
     dead = not isnan(e.w) and isnan(e.v_ll) and "v_pu" in reading
     return {"A": e.amps, **_phases("Aph{}", e.amps / 3), "PhV": e.v_ln, **_phases("PhVph{}", e.v_ln), "PPV": e.v_ll,
             "PhVphAB": e.v_ll, "PhVphBC": e.v_ll, "PhVphCA": e.v_ll, "Hz": e.hz,
             "W": e.w, **_phases("Wph{}", e.w / 3), "VA": e.va, **_phases("VAph{}", e.va / 3),
             "VAR": e.var, **_phases("VARph{}", e.var / 3), "PF": 100.0 * e.factor,
-            **_phases("PFph{}", 100.0 * e.factor), "Evt": float(1 << 2) if dead else 0.0}
+            **_phases("PFph{}", 100.0 * e.factor), "Evt": float(1 << 2) if dead else 0.0,
+            "TotWhImp": 1000.0 * reading.get("e_kwh_in", nan), "TotWhExp": 1000.0 * reading.get("e_kwh_out", nan)}
 
 
 def _phases(name: str, value: float) -> Shown:

@@ -31,7 +31,7 @@ def scales(model: int, ratings: Ratings) -> dict[str, int]:
     power = {"W_SF": w, "VA_SF": va, "A_SF": amps, "V_SF": volts}
     known: dict[int, dict[str, int]] = {
         103: {**power, "VAr_SF": var, "Hz_SF": -2, "PF_SF": -1, "WH_SF": 0},
-        203: {**power, "VAR_SF": var, "Hz_SF": -2, "PF_SF": -1},
+        203: {**power, "VAR_SF": var, "Hz_SF": -2, "PF_SF": -1, "TotWh_SF": 0},
         120: {"WRtg_SF": w, "VARtg_SF": va, "VArRtg_SF": var, "ARtg_SF": amps, "PFRtg_SF": -3}
         | ({"WHRtg_SF": wh, "MaxChaRte_SF": w, "MaxDisChaRte_SF": w} if ratings.stores else {}),
         121: {"WMax_SF": w, "VRef_SF": volts, "VRefOfs_SF": volts, "VAMax_SF": va, "VArMax_SF": var, "PFMin_SF": -3,

@@ -12,8 +12,8 @@ from typing import ClassVar
 from cosim.errors import GatewayError, Problem, ScenarioError
 from cosim.plugins.stations import StationConfig, StationSite
 from gateways.sunspec.config import SunSpecConfig
-from gateways.sunspec.unit import SunSpecUnit
 from gateways.sunspec.subject import Tap, device_ratings, device_tap, meter_ratings, meter_tap
+from gateways.sunspec.unit import SunSpecUnit
 
 KINDS = ("pv", "wind", "battery")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from cosim.errors import Problem, ScenarioError
 from cosim.plugins.stations import StationSite
-from cosim.points import PointDatabase, Quality, Snapshot
+from cosim.points import Ids, PointDatabase, Quality, Snapshot
 from gateways.sunspec.config import MeterConfig, SunSpecConfig
 
 #: A curve's points: x, y.
@@ -24,6 +24,7 @@ DEFAULT_CURVES: Mapping[str, CurvePoints] = {
     "volt_watt": ((1.06, 1.0), (1.10, 0.2)),
     "watt_var": ((0.2, 0.0), (0.5, 0.0), (1.0, -0.44)),
 }
+HOUR_US = 3_600_000_000
 _BAD = int(Quality.INVALID | Quality.RESTART)
 _MEASURED = ("p_kw", "q_kvar", "v_pu", "p_available_kw", "e_kwh", "soc", "e_kwh_charged", "e_kwh_discharged")
 
@@ -82,6 +83,7 @@ class Tap:
                               if points.points[i].kind.writable and self.low[short] < self.high[short])
         """What can be asked for: an output whose range is a single value is there for the sake of its group only."""
         self._names = tuple(self.ids)
+        self._energy: EnergyMeter | None = None
         self._where = np.array(tuple(self.ids.values()), np.int64)
 
     def read(self, snapshot: Snapshot) -> dict[str, float]:
@@ -90,7 +92,43 @@ class Tap:
         values = snapshot.values[self._where]
         if quality.any():
             values = np.where(quality & _BAD, nan, values)
-        return dict(zip(self._names, values.tolist(), strict=True))
+        reading = dict(zip(self._names, values.tolist(), strict=True))
+        return reading if self._energy is None else reading | self._energy.read(snapshot.t_us)
+
+    def count_energy(self, points: PointDatabase) -> None:
+        """From now on `read` also gives the energy of `p_kw` (`EnergyMeter`), if there is such a point."""
+        if "p_kw" in self.ids:
+            self._energy = EnergyMeter(points, self.ids["p_kw"])
+
+
+class EnergyMeter:
+    """Energy of one power point since the station began, by direction; exact, since power is held between publishes.
+
+    It is told of every change, so what it holds between two is what flowed.
+    """
+
+    def __init__(self, points: PointDatabase, point: int) -> None:
+        self._points, self._point = points, point
+        self._p_kw, self._since_us = nan, max(points.t_us, 0)
+        self._kwh = [0.0, 0.0]
+        points.subscribe(np.array([point], np.int64), self._changed, 0.0)
+        self._changed(np.array([point], np.int64), self._since_us)
+
+    def read(self, t_us: int) -> dict[str, float]:
+        """kWh up to `t_us` of positive (`e_kwh_in`) and of negative power (`e_kwh_out`)."""
+        self._until(t_us)
+        return {"e_kwh_in": self._kwh[0], "e_kwh_out": self._kwh[1]}
+
+    def _changed(self, ids: Ids, t_us: int) -> None:
+        self._until(t_us)
+        self._p_kw = float(self._points.take(ids)[0])
+
+    def _until(self, t_us: int) -> None:
+        if t_us <= self._since_us:
+            return
+        if self._p_kw == self._p_kw:
+            self._kwh[self._p_kw < 0] += abs(self._p_kw) * (t_us - self._since_us) / HOUR_US
+        self._since_us = t_us
 
 
 def device_tap(site: StationSite, device: str) -> Tap:
@@ -119,7 +157,9 @@ def meter_tap(site: StationSite, meter: MeterConfig) -> Tap:
     if unknown:
         raise ScenarioError((Problem(f"meter: the run has no point {' and no '.join(unknown)}; expected a `line`, "
                                      f"`trafo` or `bus` of the network, by name", "meter"),))
-    return Tap(site.points, names)
+    tap = Tap(site.points, names)
+    tap.count_energy(site.points)
+    return tap
 
 
 def meter_ratings(config: SunSpecConfig, meter: MeterConfig) -> Ratings:

@@ -23,6 +23,7 @@ from gateways.modbus.station import CODES
 from gateways.peer import Peer, Role
 from gateways.sunspec import controls, models, timers
 from gateways.sunspec.config import SunSpecConfig
+from gateways.sunspec.curves import CURVE_MODELS
 from gateways.sunspec.demands import bears_on, demands
 from gateways.sunspec.layout import ModelImage
 from gateways.sunspec.registers import RegisterMap
@@ -58,12 +59,13 @@ class SunSpecUnit:
         self._version = 0
 
     def summary(self) -> str:
-        """Models, what may be written, and what is served without anything behind it."""
+        """Models, what may be written, and what has nothing behind it here."""
         served = ", ".join(map(str, self._served))
         writable = f"{len(self._asked)} controls" if self._config.writable and self._asked else "read-only"
-        idle = [str(model) for model in self._served if controls.missing(model, self.ratings, self._tap.controls)]
+        idle = [str(model) for model in (*self._served, *CURVE_MODELS) if self.ratings.kind != "meter"
+                and controls.missing(model, self.ratings, self._tap.controls)]
         return f"models {served}; {writable}" + (
-            f"; nothing behind {', '.join(idle)} (the device has no remote functions)" if idle else "")
+            f"; nothing behind {', '.join(dict.fromkeys(idle))} (no remote_functions)" if idle else "")
 
     # -- reads -----------------------------------------------------------------------------------------------------
 

@@ -70,17 +70,15 @@ class Centre:
             task.add_done_callback(self._on_end)
         with _stopping(self._stop), contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), self.options.for_s)
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        await _ended(tasks)
         for link in self._links.values():
             link.close()
         await self._flush()
         self._tell_events()
         if self._log is not None:
             self._log.close()
-        for error in ended:
-            if isinstance(error, Exception):
+        for task in tasks:
+            if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         return self.summary()
 
@@ -167,6 +165,15 @@ class Centre:
 
     def _link(self, name: str) -> Link:
         return next(poll.link for poll in self.polls if poll.plan.name == name)
+
+
+async def _ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel until all have ended: Python 3.11's wait_for forgets a cancellation that comes with its result."""
+    waiting = set(tasks)
+    while waiting:
+        for task in tasks:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=0.1)
 
 
 @contextmanager

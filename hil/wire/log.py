@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 `received` and `sent` stand in the path of every request, so they put one tuple on a list.  `flush` (by the server's
-tick, or when a few MB have gathered) turns the list into bytes and writes them at once.  Nothing is forced to disk
+tick, or when enough has gathered) turns the list into bytes and writes them at once.  Nothing is forced to disk
 before `close`: what was written survives a kill of the process.
 
 The log is evidence beside the run, not the run: when the disk refuses, it says so once, stops, and the run goes on.
@@ -24,14 +24,18 @@ from cosim.errors import GridloopError, RecordError
 from cosim.stopwatch import wall_stamp
 from gateways.peer import Peer
 from hil.wire.frames import may_write
-from hil.wire.layout import FILE, MAX_BYTES, Framing, Kind, WireRecord, head_bytes, record_bytes, texts
+from hil.wire.layout import FILE, MAX_BYTES, RECORD, Framing, Kind, WireRecord, head_bytes, record_bytes, texts
 
 #: Bytes of a file unless told otherwise.
 MAX_FILE_BYTES = 1 << 30
-#: Bytes that gather before they are written without being asked for.
-PENDING_BYTES = 4 * 1024 * 1024
+#: Bytes that gather before they are written without being asked for: a millisecond's work, in which nobody is answered.
+PENDING_BYTES = 256 * 1024
 #: What one record is taken for while it waits, beside its bytes.
 _RECORD_BYTES = 64
+
+_pack = RECORD.pack
+# Looked up, and turned into a number, for every chunk.
+_RECEIVED, _SENT = int(Kind.RECEIVED), int(Kind.SENT)
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +75,7 @@ class WireLog:
         self.mode = self._asked = _mode(mode)
         self._sim_us, self._now_us, self._stamp, self._max_bytes = sim_us, now_us, stamp, max_bytes
         self._framings: dict[str, Framing] = {}
-        self._pending: list[tuple[Kind, int, int, int, bytes]] = []
+        self._pending: list[tuple[int, int, int, int, bytes]] = []
         self._pending_bytes = 0
         self._hash, self.size, self.records = sha256(), 0, 0
         self.failed = ""
@@ -92,7 +96,7 @@ class WireLog:
     def received(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Bytes came in."""
         if self.mode is WireMode.ALL or self._wanted(peer, data):
-            self._pending.append((Kind.RECEIVED, peer.session, self._sim_us(now_us), now_us, data))
+            self._pending.append((_RECEIVED, peer.session, self._sim_us(now_us), now_us, data))
             self._pending_bytes += len(data) + _RECORD_BYTES
             if self._pending_bytes > PENDING_BYTES:
                 self.flush()
@@ -100,7 +104,7 @@ class WireLog:
     def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Bytes went out."""
         if self.mode is WireMode.ALL or self._wanted(peer, data):
-            self._pending.append((Kind.SENT, peer.session, self._sim_us(now_us), now_us, data))
+            self._pending.append((_SENT, peer.session, self._sim_us(now_us), now_us, data))
             self._pending_bytes += len(data) + _RECORD_BYTES
             if self._pending_bytes > PENDING_BYTES:
                 self.flush()
@@ -136,8 +140,10 @@ class WireLog:
             return
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         self.records += len(pending)
-        parts = [record_bytes(WireRecord(*record)) if len(record[4]) <= MAX_BYTES else _split(record)
-                 for record in pending]
+        parts: list[bytes] = []
+        for kind, session, t_us, now_us, data in pending:
+            for piece in (data,) if len(data) <= MAX_BYTES else _split(data):
+                parts += (_pack(kind, session, t_us, now_us, len(piece)), piece)
         self._write(b"".join(parts))
         if self.size >= self._max_bytes:
             self._limit(pending[-1][3])
@@ -169,7 +175,7 @@ class WireLog:
     def _append(self, kind: Kind, session: int, data: bytes) -> None:
         if self._file is not None:
             now_us = self._now_us()
-            self._pending.append((kind, session, self._sim_us(now_us), now_us, data))
+            self._pending.append((int(kind), session, self._sim_us(now_us), now_us, data))
             self._pending_bytes += len(data) + _RECORD_BYTES
 
     def _write(self, data: bytes) -> None:
@@ -215,8 +221,6 @@ class WireLog:
             self._file = None
 
 
-def _split(record: tuple[Kind, int, int, int, bytes]) -> bytes:
+def _split(data: bytes) -> list[bytes]:
     """A chunk too long for one record, as several."""
-    kind, session, t_us, clock_us, data = record
-    return b"".join(record_bytes(WireRecord(kind, session, t_us, clock_us, data[at:at + MAX_BYTES]))
-                    for at in range(0, len(data), MAX_BYTES))
+    return [data[at:at + MAX_BYTES] for at in range(0, len(data), MAX_BYTES)]

@@ -1,11 +1,11 @@
 """A wire log as a capture that tshark and Wireshark read: classic pcap, link type RAW, synthetic IP and TCP around the
 bytes that were kept.
 
-Addresses and ports of masters are theirs; the server's port is the listener's.  Three things are invented, and said:
-a listener with TLS appears on port 502 (its bytes were kept behind TLS, and on port 802 a dissector would look for
-TLS); a serial line appears as Modbus RTU over TCP between documentation addresses (RFC 5737) from port 20000 on; and
-what the log did not keep (mode ``writes``) leaves no gap.  Times are wall time: the stamp at the log's start plus the
-sessions' clock.
+Addresses and ports of masters are theirs; the server's port is the listener's.  Four things are invented, and said:
+a frame is a segment, however it came (dissectors do not put a frame together whose first piece is short); a listener
+with TLS appears on port 502 (its bytes were kept behind TLS, and on port 802 a dissector would look for TLS); a serial
+line appears as Modbus RTU over TCP between documentation addresses (RFC 5737) from port 20000 on; and what the log did
+not keep (mode ``writes``) leaves no gap.  Times are wall time: the stamp at the log's start plus the sessions' clock.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from struct import pack, unpack
 from typing import IO
 
 from hil.wire.exchanges import SessionNote, session_note
+from hil.wire.frames import Cutter
 from hil.wire.layout import Framing, Kind, WireRecord
 from hil.wire.reading import WireFile
 
@@ -48,7 +49,14 @@ class _Flow:
     """One session as a TCP connection; index 0 is the master's side, 1 the server's."""
 
     ends: tuple[tuple[Address, int], tuple[Address, int]]
+    cutters: tuple[Cutter, Cutter]
     seq: list[int] = field(default_factory=lambda: [1000, 2000])
+
+    def pieces(self, side: int, data: bytes) -> Iterator[bytes]:
+        """What came from `side`, as segments carry it."""
+        for frame in self.cutters[side].feed(data):
+            for at in range(0, len(frame.data), _SEGMENT):
+                yield frame.data[at:at + _SEGMENT]
 
     def packet(self, side: int, flags: int, data: bytes = b"") -> bytes:
         """The next segment from `side`, as an IP packet."""
@@ -104,10 +112,13 @@ class Capture:
                 if record.session not in self._flows:
                     yield from self._opened(SessionNote(record.session))
                 flow, side = self._flows[record.session], int(record.kind is Kind.SENT)
-                for at in range(0, len(record.data), _SEGMENT):
-                    yield flow.packet(side, _PUSH | _ACK, record.data[at:at + _SEGMENT])
+                for piece in flow.pieces(side, record.data):
+                    yield flow.packet(side, _PUSH | _ACK, piece)
             case Kind.CLOSED if record.session in self._flows:
                 flow = self._flows.pop(record.session)
+                for side, cutter in enumerate(flow.cutters):
+                    for frame in cutter.end():
+                        yield flow.packet(side, _PUSH | _ACK, frame.data)
                 first = 0 if "peer" in record.texts.get("reason", "") else 1
                 yield flow.packet(first, _FIN | _ACK)
                 yield flow.packet(1 - first, _FIN | _ACK)
@@ -117,7 +128,8 @@ class Capture:
 
     def _opened(self, note: SessionNote) -> Iterator[bytes]:
         listening = self.listeners.get(note.listener, Listening("", "", _MODBUS_PORT))
-        flow = self._flows[note.number] = _Flow(_ends(note, listening))
+        cutters = Cutter(note.framing, answers=False), Cutter(note.framing, answers=True)
+        flow = self._flows[note.number] = _Flow(_ends(note, listening), cutters)
         self.sessions += 1
         yield flow.packet(0, _SYN)
         yield flow.packet(1, _SYN | _ACK)

@@ -100,6 +100,15 @@ async def until(fact: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.002)
 
 
+async def settled(hooks: FakeHooks, seconds: float = 5.0) -> None:
+    """Wait until a tenth of a second has brought no more bytes (the kernel's buffers are full)."""
+    before = -1
+    async with asyncio.timeout(seconds):
+        while hooks.bytes_in != before:
+            before = hooks.bytes_in
+            await asyncio.sleep(0.1)
+
+
 @dataclass(frozen=True)
 class Authority:
     """A certificate authority of one test."""

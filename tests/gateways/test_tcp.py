@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -15,11 +16,11 @@ from dataclasses import replace
 import pytest
 
 from cosim.errors import GatewayError
-from gateways import tcp
+from gateways import sockets, tcp
 from gateways.admission import AdmissionRules
 from gateways.peer import Role
 from gateways.tcp import TcpDoor, TcpOptions
-from tests.gateways.fakes import EchoSession, FakeHooks, until
+from tests.gateways.fakes import EchoSession, FakeHooks, settled, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -192,6 +193,7 @@ async def test_a_client_that_never_reads_is_cut_and_cannot_grow_memory():
         flood = asyncio.create_task(loop.sock_sendall(flooder, b"x" * 20_000_000))
         await until(lambda: next(iter(door._links))._stalled_us is not None if door._links else False)
         link = next(iter(door._links))
+        await settled(hooks)
         taken = hooks.bytes_in
         assert await ask(port, b"healthy", 350) == b"healthy" * 50
         assert hooks.bytes_in == taken + 7
@@ -352,3 +354,9 @@ async def test_one_warning_for_a_door_that_others_can_reach(caplog):
             assert [record.message for record in caplog.records] == [
                 f"listener door at {door.where()} can be reached from other machines: open to everybody, "
                 "without encryption"]
+
+
+async def test_a_port_that_needs_privilege_says_so_and_names_another():
+    """Modbus's own ports are below 1024; the answer is one that is not."""
+    assert sockets.bind_error("127.0.0.1", 802, PermissionError(errno.EACCES, "Permission denied")) == (
+        "127.0.0.1:802: no permission (ports below 1024 need privilege); choose e.g. 8802 with `port:` or --port")

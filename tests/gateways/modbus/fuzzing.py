@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
-_EDGES = (0, 1, 2, 9, 10, 19, 20, 59, 60, 120, 123, 124, 125, 126, 159, 160, 200, 255, 256, 1968, 1969, 2000, 2001,
+_EDGES = (0, 1, 2, 9, 10, 19, 20, 59, 60, 120, 123, 124, 125, 126, 159, 160, 170, 171, 200, 255, 256, 1968, 1969, 2000, 2001,
           0x7FFF, 0x8000, 0xFF00, 0xFFFE, 0xFFFF)
 _FUNCTIONS = (1, 2, 3, 4, 5, 6, 8, 15, 16, 22, 23, 43)
 _STRANGERS = (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes.fromhex("16030100c8010000c40303"), b"\x05\x64\x05\xc0\x01\x00",
@@ -23,7 +23,7 @@ def _number(rng: random.Random) -> int:
 def request(rng: random.Random) -> bytes:
     """A PDU whose parts agree with each other; whether its address, quantity and values will do is another matter."""
     function = rng.choice(_FUNCTIONS)
-    address, count = _number(rng), _number(rng)
+    address, count = _number(rng), _number(rng) if rng.random() < 0.4 else rng.randrange(1, 9)
     if function == 5:
         return struct.pack(">BHH", 5, address, rng.choice((0, 0xFF00, 0x1234)))
     if function == 8:

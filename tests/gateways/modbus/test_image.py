@@ -50,8 +50,8 @@ def shown(entries: list[Entry], values: list[float], quality: list[int] | None =
 
 
 @st.composite
-def entries_and_values(draw: st.DrawFn) -> tuple[list[Entry], list[float]]:
-    """A random list of both register tables, with holes, and one value per point."""
+def entries_and_values(draw: st.DrawFn) -> tuple[list[Entry], list[float], list[int]]:
+    """A random list of both register tables, with holes, and one value and quality per point."""
     kinds = [kind for kind in DataType if kind is not DataType.BOOL]
     entries, values, free = [], [], {HOLDING: draw(st.integers(0, 60000)), INPUT: 0}
     for i in range(draw(st.integers(1, 12))):
@@ -64,15 +64,15 @@ def entries_and_values(draw: st.DrawFn) -> tuple[list[Entry], list[float]]:
                              scale=draw(st.sampled_from([1.0, 0.1, -2.0])), offset=draw(st.sampled_from([0.0, 40.0]))))
         free[table] += registers + draw(st.integers(0, 2))
         values.append(draw(st.one_of(st.floats(-1e5, 1e5), st.floats(), st.integers(-70000, 70000).map(float))))
-    return entries, values
+    return entries, values, [draw(st.sampled_from([0, 0, Flags.INVALID, Flags.STALE])) for _ in values]
 
 
-def expected(one: Entry, value: float) -> bytes | ExceptionCode:
+def expected(one: Entry, value: float, flags: int) -> bytes | ExceptionCode:
     """What one entry shows, by the scalar codec."""
     if one.type is DataType.STRING:
         return encode(0.0, one) or b""
     unknown = sentinel(one) or b""
-    if math.isnan(value):
+    if math.isnan(value) or flags & Flags.INVALID:
         return FAILURE if one.bad_quality is BadQuality.EXCEPTION else unknown
     if one.overflow is Overflow.CLAMP:
         return encode_clamped(value, one) or b""
@@ -83,12 +83,12 @@ def expected(one: Entry, value: float) -> bytes | ExceptionCode:
 
 
 @given(entries_and_values())
-def test_an_image_is_what_the_codec_says_of_every_entry(case: tuple[list[Entry], list[float]]) -> None:
+def test_an_image_is_what_the_codec_says_of_every_entry(case: tuple[list[Entry], list[float], list[int]]) -> None:
     """The vectorised encoders and the scalar codec agree on any list and values."""
-    entries, values = case
-    image = shown(entries, values)
-    for one, value in zip(entries, values, strict=True):
-        assert image.registers(one.table, one.address, one.registers) == expected(one, value), one
+    entries, values, quality = case
+    image = shown(entries, values, quality)
+    for one, value, flags in zip(entries, values, quality, strict=True):
+        assert image.registers(one.table, one.address, one.registers) == expected(one, value, flags), one
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=40), st.integers(0, 200))

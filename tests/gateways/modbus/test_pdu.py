@@ -157,7 +157,7 @@ def test_exchange_is_all_or_nothing() -> None:
 
 def test_exchange_reads_what_it_wrote() -> None:
     """6.17: "the write operation is performed before the read"."""
-    assert ask(words(23, 20, 2, 21, 1) + b"\x02\xab\xcd") == bytes.fromhex("97 03")
+    assert ask(words(23, 20, 2, 21, 1) + b"\x02\xff\xff") == bytes.fromhex("97 03")
     assert ask(words(23, 20, 2, 21, 1) + b"\x02\x12\x34") == bytes.fromhex("17 04 008c 1234")
 
 
