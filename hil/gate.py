@@ -64,7 +64,7 @@ class GateOptions:
 
     per_peer: RateLimit = field(default_factory=lambda: RateLimit(50.0, 100.0))
     per_tag: RateLimit = field(default_factory=lambda: RateLimit(10.0, 20.0))
-    open_writes: int = 4096
+    open_writes: int = 1024
     read_only: bool = False
 
 
@@ -134,9 +134,14 @@ class CommandGate:
         if not self._open or all(item.entry_us > published_us for item in self._open):
             return
         waiting = deque[_Open]()
+        words: dict[int, str] = {}
         for item in self._open:
             if item.entry_us <= published_us:
-                self._effect(item, published_us)
+                for point_id in item.ids:
+                    if point_id not in words:  # many writes of one point between two scans have one effect
+                        words[point_id] = self._stands(point_id)
+                self._access.append(published_us, "effect", item.station, effect_words([words[i] for i in item.ids]),
+                                    write=item.number, entry_us=item.entry_us)
             else:
                 waiting.append(item)
         self._open = waiting
@@ -255,10 +260,6 @@ class CommandGate:
             found.append(Change(f"{tag} [{name}]" if tag else name, float(points.values[point_id]) if known else np.nan,
                                 value, self._units[point_id] if known else ""))
         return found
-
-    def _effect(self, item: _Open, t_us: int) -> None:
-        self._access.append(t_us, "effect", item.station, effect_words([self._stands(i) for i in item.ids]),
-                            write=item.number, entry_us=item.entry_us)
 
     def _stands(self, point_id: int) -> str:
         """What is in force on an output, what stands, and why they differ."""

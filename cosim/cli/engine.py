@@ -93,6 +93,6 @@ class Engine:
     check: Callable[[LoadedScenario], None] = _check
     replay: Callable[[Path, bool, Progress], Any] = _replay
     report: Callable[[Path, Path], Path] = _report
-    serve: Callable[[LoadedScenario, Path, Any], Any] = _serve
     networks: Callable[[], list[tuple[str, str]]] = _networks
     registry: Callable[[], Registry] = _registry
+    serve: Callable[[LoadedScenario, Path, Any], Any] = _serve

@@ -13,9 +13,10 @@ from cosim.cli.outcome import Exit, Outcome
 from cosim.errors import PluginError, ScenarioError
 
 NAME = "list"
-SUMMARY = "list the known scenarios, devices, policies, networks, channel rules, disturbances and profiles"
+SUMMARY = "list the known scenarios, plugins of every family, networks and profiles"
 
-_FAMILIES = (("devices", "device"), ("policies", "policy"), ("channel_rules", "rule"), ("disturbances", "disturbance"))
+_FAMILIES = (("devices", "device"), ("policies", "policy"), ("channel_rules", "rule"), ("disturbances", "disturbance"),
+             ("listeners", "listener"), ("stations", "station"))
 _TITLES = ("scenarios", *(title for title, _ in _FAMILIES), "networks", "profiles")
 
 

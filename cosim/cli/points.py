@@ -239,7 +239,8 @@ def find_list(name: str) -> Path:
         return shipped[name]
     near = get_close_matches(path.stem, list(shipped), 1)
     hint = f"did you mean '{near[0]}'? " if near else ""
-    raise UsageError(f"{name}: no such file, and no shipped point list of that name; {hint}"
+    said = name if name.isprintable() else f"{name!a:.200}"
+    raise UsageError(f"{said}: no such file, and no shipped point list of that name; {hint}"
                      f"shipped: {', '.join(shipped) or 'none'}")
 
 

@@ -66,7 +66,8 @@ class Explanation:
 
     def _bytes(self) -> str:
         if self.data is None:
-            return f"{self.value:.10g}: cannot be held by {self.entry.type.value} (on_overflow {self.entry.overflow.value})"
+            kind, overflow = self.entry.type.value, self.entry.overflow.value
+            return f"{self.value:.10g}: cannot be held by {kind} (on_overflow {overflow})"
         text = f"{self.entry.text!r}" if self.entry.type is DataType.STRING else f"{self.value:.10g}"
         if self.entry.table in BIT_TABLES:
             return f"{text} -> {'1' if any(self.data) else '0'}"

@@ -93,11 +93,15 @@ class Capture:
                 yield max(0, record.clock_us + self._offset_us), packet
 
     def hints(self) -> list[str]:
-        """What tshark is to be told of the ports: ``-d tcp.port==5020,mbtcp``."""
-        found = {f"-d tcp.port=={listening.port},"
-                 f"{'mbrtu' if Framing.of_kind(listening.kind) is Framing.RTU else 'mbtcp'}": None
-                 for listening in self.listeners.values()}
-        return list(found)
+        """What tshark is to be told of the ports: ``-o mbtcp.tcp.port:5020,502``.
+
+        (``-d tcp.port==5020,mbtcp`` dissects as well, but leaves open which side asks.)
+        """
+        ports: dict[str, list[str]] = {}
+        for listening in self.listeners.values():
+            dissector = "mbrtu" if Framing.of_kind(listening.kind) is Framing.RTU else "mbtcp"
+            ports.setdefault(dissector, []).append(str(listening.port))
+        return [f"-o {dissector}.tcp.port:{','.join(dict.fromkeys(found))}" for dissector, found in ports.items()]
 
     def _packets(self, record: WireRecord) -> Iterable[bytes]:
         match record.kind:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -139,7 +139,8 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name), self.certificate.subject, key)
         if role is not None:
-            builder = builder.add_extension(x509.UnrecognizedExtension(ObjectIdentifier(ROLE_OID), role), critical=False)
+            extension = x509.UnrecognizedExtension(ObjectIdentifier(ROLE_OID), role)
+            builder = builder.add_extension(extension, critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         files = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         files[0].write_bytes(certificate.public_bytes(Encoding.PEM))
@@ -158,7 +159,7 @@ def _name(name: str) -> x509.Name:
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+    start = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
             .serial_number(x509.random_serial_number()).not_valid_before(start)
-            .not_valid_after(start + datetime.timedelta(days=36500)))
+            .not_valid_after(start + dt.timedelta(days=36500)))

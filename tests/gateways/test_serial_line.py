@@ -6,7 +6,7 @@ import asyncio
 import os
 import tty
 from collections.abc import Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,10 +218,8 @@ async def test_a_line_that_takes_nothing_drops_answers_instead_of_growing(line):
 async def _drain(line) -> bytes:
     got = b""
     for _ in range(50):
-        try:
+        with suppress(BlockingIOError):
             got += os.read(line.master, 65536)
-        except BlockingIOError:
-            pass
         await asyncio.sleep(0.001)
     return got
 

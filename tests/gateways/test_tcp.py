@@ -352,8 +352,8 @@ async def test_one_warning_for_a_door_that_others_can_reach(caplog):
             assert caplog.records == []
         async with opened(replace(ANY, host="0.0.0.0")) as (door, _, _):
             assert [record.message for record in caplog.records] == [
-                f"listener door at {door.where()} can be reached from other machines: open to everybody, "
-                "without encryption"]
+                (f"listener door at {door.where()} can be reached from other machines: open to everybody, "
+                "without encryption")]
 
 
 async def test_a_port_that_needs_privilege_says_so_and_names_another():

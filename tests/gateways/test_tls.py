@@ -213,8 +213,8 @@ async def test_a_broken_file_leaves_the_old_one_in_use_and_says_so(authority, ca
         identity.refresh()
         identity.refresh()
         assert [record.message for record in caplog.records if record.name == "gateways.tls"] == [
-            f"listener door: key {authority.folder / 'server.key'} is no PEM private key; "
-            "the certificates read before stay in use"]
+            (f"listener door: key {authority.folder / 'server.key'} is no PEM private key; "
+            "the certificates read before stay in use")]
         pair = await connect(port, client(authority, "scada", utf8("operator")))
         await echo(pair)
         authority.issue("server")

@@ -100,7 +100,7 @@ def test_a_check_runs_again_too(gridloop: Call, session: Served) -> None:
 def test_a_capture(gridloop: Call, session: Served) -> None:
     """It says how to read it; it replaces a capture and nothing else."""
     said = gridloop("replay", str(session.out), "--pcap", "w.pcap")
-    assert said.out == ("wrote w.pcap: 1 sessions, 12 packets; read it with tshark -r w.pcap -d tcp.port==5020,mbtcp\n")
+    assert said.out == "wrote w.pcap: 1 sessions, 12 packets; read it with tshark -r w.pcap -o mbtcp.tcp.port:5020\n"
     assert gridloop("replay", str(session.out), "--pcap", "w.pcap").code == 0
     said = gridloop("replay", str(session.out), "--pcap", "good.yaml")
     assert (said.code, said.err.strip()) == (2, "good.yaml exists already and is no capture; choose another name")

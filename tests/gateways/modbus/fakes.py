@@ -18,7 +18,7 @@ WRITABLE_COILS = range(10, 60)
 WRITABLE_REGISTERS = range(20, 160)
 MAX_VALUE = 50000
 """Larger values are refused with 03."""
-FAILING, BUSY = 170, 171
+FAILING, BUSY = 180, 165
 """Holding registers that answer 04 and 06 to a read."""
 IDENTIFICATION = {0: b"Gridloop", 1: b"SIMULATOR", 2: b"0.1", 5: b"x" * 200, 0x80: b"y" * 100}
 

@@ -12,14 +12,14 @@ from tests.gateways.modbus.fakes import BUSY, FAILING, IDENTIFICATION, MAX_VALUE
 KNOWN = (1, 2, 3, 4, 5, 6, 8, 15, 16, 22, 23, 43)
 
 
-class Refused(Exception):
+class RefusalError(Exception):
     """An exception answer."""
 
 
 def need(condition: bool, code: int) -> None:
     """Go on, or refuse with `code`."""
     if not condition:
-        raise Refused(code)
+        raise RefusalError(code)
 
 
 def word(pdu: bytes, at: int) -> int:
@@ -53,10 +53,10 @@ class Golden:
         try:
             need(pdu[0] in KNOWN, 1)
             return bytes([pdu[0]]) + self.body(pdu)
-        except Refused as refused:
+        except RefusalError as refusal:
             self.exceptions += 1
-            self.busy += refused.args[0] == 6
-            return bytes([pdu[0] | 128, refused.args[0]])
+            self.busy += refusal.args[0] == 6
+            return bytes([pdu[0] | 128, refusal.args[0]])
 
     def body(self, pdu: bytes) -> bytes:
         """What follows the function in the answer."""

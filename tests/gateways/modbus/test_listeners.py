@@ -8,6 +8,7 @@ import ssl
 import tty
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from pydantic import ValidationError
@@ -27,7 +28,7 @@ TWO = bytes.fromhex("01030400070008")
 class Registers:
     """A unit whose registers hold their addresses; only operators and above may write."""
 
-    identification = {0: b"Gridloop"}
+    identification = MappingProxyType({0: b"Gridloop"})
 
     def read_bits(self, table, address, count, peer):
         """None here."""

@@ -235,7 +235,8 @@ def test_streams_hold_every_object_once(objects: dict[int, bytes], code: int) ->
     assert stream(code, objects) == {n: value[:244] for n, value in objects.items() if n <= last}
 
 
-@pytest.mark.parametrize(("objects", "level"), [((0, 1, 2), 0x81), ((0, 3), 0x82), ((0, 0x7F), 0x82), ((0, 0x80), 0x83)])
+@pytest.mark.parametrize(("objects", "level"), [((0, 1, 2), 0x81), ((0, 3), 0x82), ((0, 0x7F), 0x82),
+                                               ((0, 0x80), 0x83)])
 def test_conformity_is_what_there_is(objects: tuple[int, ...], level: int) -> None:
     """The highest category with an object, and single access; a higher code gets what there is."""
     answer = read_device_identification(dict.fromkeys(objects, b"x"), b"\x2b\x0e\x03\x00")
@@ -271,7 +272,9 @@ def test_counters_count_and_clear() -> None:
         assert answer[7:10] == bytes((8, 0, sub))
         return int.from_bytes(answer[10:], "big")
 
-    session.receive(mbap(words(3, 0, 1)) + mbap(words(3, 0, 0)) + mbap(words(3, BUSY, 1)) + mbap(words(3, 0, 1), unit=9), 0)
+    for pdu in (words(3, 0, 1), words(3, 0, 0), words(3, BUSY, 1)):
+        session.receive(mbap(pdu), 0)
+    session.receive(mbap(words(3, 0, 1), unit=9), 0)
     assert [read(sub) for sub in range(11, 19)] == [5, 0, 2, 7, 0, 0, 1, 0]
     assert read(2) == 0
     assert session.receive(mbap(words(8, 10, 0)), 0) == mbap(words(8, 10, 0))

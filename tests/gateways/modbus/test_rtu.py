@@ -49,7 +49,8 @@ def test_crc_is_the_bitwise_one(data: bytes) -> None:
     assert crc16(framed(data)) == 0
 
 
-@pytest.mark.parametrize(("baud", "silence_us"), [(9600, 4011), (19200, 2006), (38400, 1750), (115200, 1750), (1200, 32084)])
+@pytest.mark.parametrize(("baud", "silence_us"), [(9600, 4011), (19200, 2006), (38400, 1750), (115200, 1750),
+                                                (1200, 32084)])
 def test_silence_by_baud(baud: int, silence_us: int) -> None:
     """3.5 characters of 11 bits, 1750 µs above 19200 baud."""
     assert t35_us(baud) == silence_us
@@ -150,8 +151,8 @@ def test_an_unknown_function_is_refused_after_the_silence() -> None:
 
 
 @pytest.mark.parametrize("answer", [
-    b"\x03\x04\0\0\0\7", b"\x03\x06\0\0\0\7\0\1", b"\x01\x03\1\2\3", b"\x83\x02", words(16, 20, 2), words(15, 20, 2), WRITE,
-    b"\x17\x02\0\1", words(22, 1, 2, 3), b"\x07\x55", b"\x11\x02\x01\xff", b"\x2b\x0e\x04\x83\0\0\1\0\1x"])
+    b"\x03\x04\0\0\0\7", b"\x03\x06\0\0\0\7\0\1", b"\x01\x03\1\2\3", b"\x83\x02", words(16, 20, 2), words(15, 20, 2),
+    WRITE, b"\x17\x02\0\1", words(22, 1, 2, 3), b"\x07\x55", b"\x11\x02\x01\xff", b"\x2b\x0e\x04\x83\0\0\1\0\1x"])
 def test_other_units_answers_do_not_confuse(answer: bytes) -> None:
     """A shared line: a request to unit 9 and its answer, then one to us, with silences between or in one lump."""
     request = words(answer[0] & 0x7F, 0, 2) if answer[0] & 0x7F < 7 else b"\x07"

@@ -56,7 +56,8 @@ PROBES: tuple[tuple[str, bytes, bytes, str], ...] = (
     ("half a frame", mbap(READ)[:7], b"", ""),
     ("write to what is read only", mbap(words(6, 0, 1)), mbap(b"\x86\x02"), ""),
     ("write out of range", mbap(words(6, 20, 50001)), mbap(b"\x86\x03"), ""),
-    ("transaction 65535, then 0", mbap(READ, 65535) + mbap(READ, 0), mbap(READ_ANSWER, 65535) + mbap(READ_ANSWER, 0), ""),
+    ("transaction 65535, then 0", mbap(READ, 65535) + mbap(READ, 0),
+     mbap(READ_ANSWER, 65535) + mbap(READ_ANSWER, 0), ""),
     ("a unit that fails", mbap(words(3, FAILING, 1)), mbap(b"\x83\x04"), ""),
 )
 
@@ -87,7 +88,8 @@ def test_nothing_is_heard_after_the_end() -> None:
 # -- units -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("pdu", "answer"), [(READ, b"\x83\x0b"), (b"\x65", b"\xe5\x0b"), (words(6, 20, 1), b"\x86\x0b")])
+@pytest.mark.parametrize(("pdu", "answer"), [(READ, b"\x83\x0b"), (b"\x65", b"\xe5\x0b"),
+                                             (words(6, 20, 1), b"\x86\x0b")])
 def test_an_unknown_unit_may_be_told(pdu: bytes, answer: bytes) -> None:
     """0B where the options say so, the unit echoed; counted as others, and as exceptions."""
     session = tcp(options=SessionOptions(unknown_unit="exception"))

@@ -36,7 +36,8 @@ def database() -> PointDatabase:
     analog, binary = PointKind.ANALOG_INPUT, PointKind.BINARY_INPUT
     return PointDatabase([
         Point("grid.slack_p_kw", analog, "kW"), Point("grid.converged", binary),
-        Point("bus.B1.v_pu", analog, "pu"), Point("bus.B2.v_pu", analog, "pu"), Point("bus.B1.angle_deg", analog, "deg"),
+        Point("bus.B1.v_pu", analog, "pu"), Point("bus.B2.v_pu", analog, "pu"),
+        Point("bus.B1.angle_deg", analog, "deg"),
         Point("line.L1.loading", analog, "pu"), Point("line.L1.p_kw", analog, "kW"), Point("line.L1.closed", binary),
         Point("pv.p_kw", analog, "kW"), Point("pv.e_kwh", PointKind.COUNTER, "kWh"),
         Point("pv.p_set_kw", PointKind.ANALOG_OUTPUT, "kW", 0.0, 1200.0, description="Most active  power\nfed in"),

@@ -30,7 +30,7 @@ def test_what_an_address_means(text: str, base: Base, table: Table, address: int
     ("010001", Base.MODICON, DI, "which is co 10000 = 010001, but"), ("21", Base.MODICON, HR, "e.g. 400001"),
     ("40000", Base.MODICON, HR, "count from 1"), ("20021", Base.MODICON, None, "5 or 6 digits"),
     ("465537", Base.MODICON, HR, "up to 65536"), ("10001", Base.MODICON, CO, "coil 10001 is written 010001"),
-    ("４００２１", Base.MODICON, HR, "5 or 6 digits")])
+    ("\uff14\uff10\uff10\uff12\uff11", Base.MODICON, HR, "5 or 6 digits")])
 def test_what_is_refused(text: str, base: Base, table: Table | None, says: str) -> None:
     """Numbers beyond the table, digits that contradict `table`; the message says what would be accepted."""
     found = read_address(text, base, table)

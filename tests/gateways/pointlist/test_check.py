@@ -69,16 +69,16 @@ RUN = "tag,point,table,address,type,access,min,max,units,bits"
 
 def test_a_list_that_fits_a_run() -> None:
     """Nothing to say."""
-    points = listed("A,pv.p_set_kw,hr,0,float32,RW,0,1200,kW,", "B,,hr,10,string,,,,,", "C,,hr,20,bitfield,,,,,cb.closed",
-                    header=RUN)
+    points = listed("A,pv.p_set_kw,hr,0,float32,RW,0,1200,kW,", "B,,hr,10,string,,,,,",
+                    "C,,hr,20,bitfield,,,,,cb.closed", header=RUN)
     assert check_against(points, database()) == []
     assert remarks(points, database()) == []
 
 
 def test_a_list_that_does_not_fit_a_run() -> None:
     """Points that are not there, writes that are not taken, ranges beyond the run's: all at once."""
-    points = listed("A,pv.p_set_kw,hr,0,float32,RW,-1,1300,,", "B,pv.p_kw,hr,2,float32,RW,,,,", "C,pv.p_kv,hr,4,int16,,,,,",
-                    "D,,hr,6,bitfield,,,,,cb.closed nothing", header=RUN)
+    points = listed("A,pv.p_set_kw,hr,0,float32,RW,-1,1300,,", "B,pv.p_kw,hr,2,float32,RW,,,,",
+                    "C,pv.p_kv,hr,4,int16,,,,,", "D,,hr,6,bitfield,,,,,cb.closed nothing", header=RUN)
     found = check_against(points, database())
     assert [(problem.line, problem.path) for problem in found] == [
         (3, "min"), (3, "max"), (4, "access"), (5, "point"), (6, "bits")]
@@ -89,8 +89,8 @@ def test_a_list_that_does_not_fit_a_run() -> None:
 
 def test_remarks_do_not_refuse() -> None:
     """Units that differ, bools of analogs, types too small for what the run takes."""
-    points = listed("A,pv.p_set_kw,hr,0,int16,RW,,,MW,", "B,pv.p_kw,di,0,bool,,,,,", "C,pv.p_set_kw,hr,9,float32,RW,,,,",
-                    header=RUN)
+    points = listed("A,pv.p_set_kw,hr,0,int16,RW,,,MW,", "B,pv.p_kw,di,0,bool,,,,,",
+                    "C,pv.p_set_kw,hr,9,float32,RW,,,,", header=RUN)
     assert check_against(points, database()) == []
     assert [(problem.line, problem.path) for problem in remarks(points, database())] == [(3, "units"), (4, "type")]
     small = replace(points.entries[0], scale=0.01, units="kW")

@@ -65,8 +65,8 @@ def test_errors_are_at_lines_of_their_file(tmp_path: Path) -> None:
     ({"columns": {**MAPPING["columns"], "min": {"default": "1"}}}, "columns.min", "either `column`"),
     ({"columns": {**MAPPING["columns"], "min": {"col": "x"}}}, "columns.min.col", "Extra inputs"),
     ({"columns": {**MAPPING["columns"], "address": "Regster"}}, "columns.address", "did you mean 'Register'?"),
-    ({"skip_rows": {"Usd": ["no"]}}, "skip_rows", "did you mean 'Used'?"), ({"nonsense": 1}, "nonsense", "Extra inputs"),
-    ({"delimiter": ";;"}, "delimiter", "at most 1 character")])
+    ({"skip_rows": {"Usd": ["no"]}}, "skip_rows", "did you mean 'Used'?"),
+    ({"nonsense": 1}, "nonsense", "Extra inputs"), ({"delimiter": ";;"}, "delimiter", "at most 1 character")])
 def test_mappings_that_do_not_work(tmp_path: Path, change: dict[str, Any], path: str, says: str) -> None:
     """Each key is checked; what would be accepted is said."""
     found = problems(tmp_path, {**MAPPING, **change})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,8 @@ def test_a_list_must_say_what_its_addresses_mean() -> None:
 
 def test_a_column_decides_row_by_row() -> None:
     """The column `base` goes before the line above the header."""
-    entries = listed("A,hr,40021,int16,modicon", "B,hr,22,int16,1", "C,hr,22,int16,", header="tag,table,address,type,base",
-                     base="0").entries
+    entries = listed("A,hr,40021,int16,modicon", "B,hr,22,int16,1", "C,hr,22,int16,",
+                     header="tag,table,address,type,base", base="0").entries
     assert [entry.address for entry in entries] == [20, 21, 22]
     with pytest.raises(PointListError, match=r"l\.csv:3:.*expected 0, 1 or modicon here"):
         read_text("tag,table,address,type,base\nA,hr,1,int16,0\nB,hr,2,int16,\n", "l.csv")
@@ -139,8 +140,8 @@ def test_unknown_columns_are_named(name: str, hint: str) -> None:
     ("bit", "3", "only a bool has a bit"), ("bits", "a b", "only a bitfield"), ("text", "x", "only a string"),
     ("registers", "3", "int16 has 1"), ("deadband", "-1", "0 or more"), ("variation", "30.5", "g30v5"),
     ("class", "4", "expected one of none, 0, 1, 2, 3"), ("on_comm_loss", "drop", "hold, release or a number"),
-    ("on_comm_loss", "release", "access R"), ("interlock", "A", "access R"), ("access", "ro", "expected one of R, RW, W"),
-    ("max", "400", "holds -327.67 to 327.67"), ("role_write", "root", "observer, operator, engineer, admin"),
+    ("on_comm_loss", "release", "access R"), ("interlock", "A", "access R"),
+    ("access", "ro", "expected one of R, RW, W"), ("max", "400", "holds -327.67 to 327.67"), ("role_write", "root", "observer, operator, engineer, admin"),
     ("order", "BACD", "expected one of ABCD, CDAB, BADC, DCBA"), ("description", "x" * 1001, "1001 characters")])
 def test_each_column_is_checked(column: str, value: str, says: str) -> None:
     """What is found and what would be accepted."""
@@ -157,7 +158,8 @@ def test_each_column_is_checked(column: str, value: str, says: str) -> None:
     ("A,hr,65535,float32", "past the last address hr 65535 = 465536"), ("A,co,1,int16", "expected bool"),
     ("A,hr,1,bool", "needs its bit"), ("A,hr,1,int16,9", "no column name above it"),
     ('A,hr,1,"int16', "quote is not closed"), ("A,hr,1,int\x0016", "control character"),
-    ("A\x0b,hr,1,int16", "line break"), ("A" * 129 + ",hr,1,int16", "at most 128"), ("A,tab,1,int16", "co, di, hr, ir")])
+    ("A\x0b,hr,1,int16", "line break"), ("A" * 129 + ",hr,1,int16", "at most 128"),
+    ("A,tab,1,int16", "co, di, hr, ir")])
 def test_rows_that_cannot_be(row: str, says: str | None) -> None:
     """One clear line each; a row that begins with # is a comment."""
     if says is None:
@@ -182,8 +184,8 @@ def test_limits_on_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("content", "says"), [
     (b"# base: 0\ntag\xff", r"2:4: not utf-8 text: found byte 0xff"), (b"", "no header"), (b"# base: 0\n", "no header"),
     (b"# base: 0\ntag,address\n", "no rows"), (b"# base: 2\ntag,address\na,1\n", "expected `# base: 0`"),
-    (b"# base: 0\ntable,type\nhr,int16\n", "no column 'tag'"), (b"# base: 0\n# base: 1\ntag,address\n", "a second line"),
-    (b"# base: 0\ntag,tag,address\n", "a second column 'tag'"), (b'# base: 0\n"tag,address\n', "quote")])
+    (b"# base: 0\ntable,type\nhr,int16\n", "no column 'tag'"),
+    (b"# base: 0\n# base: 1\ntag,address\n", "a second line"), (b"# base: 0\ntag,tag,address\n", "a second column 'tag'"), (b'# base: 0\n"tag,address\n', "quote")])
 def test_files_that_are_no_lists(tmp_path: Path, content: bytes, says: str) -> None:
     """Each says why."""
     file = tmp_path / "l.csv"
@@ -201,7 +203,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_point_list("a\0b.csv")
 
 
-_CELLS = st.one_of(st.sampled_from(["", "hr", "ir", "co", "0", "1", "40021", "float32", "int16", "string", "RW", '"', "#",
+_CELLS = st.one_of(st.sampled_from(["", "hr", "ir", "co", "0", "1", "40021", "float32", "int16", "string", "RW",
+                                    '"', "#",
                                     "1e308", "-0", "bitfield", "!A", "A", "nan", "quality", "modicon"]),
                    st.text(max_size=6))
 
@@ -213,7 +216,5 @@ def test_nothing_but_an_answer(base: str, rows: list[list[str]]) -> None:
     """Whatever stands in the cells, the reader gives a list or a PointListError."""
     header = "tag,table,address,type,access,scale,interlock,shows,base"
     text = "\n".join([f"# base: {base}", header, *(",".join(row) for row in rows)])
-    try:
-        read_text(text, "l.csv")
-    except PointListError as error:
-        assert error.problems
+    with suppress(PointListError):
+        assert read_text(text, "l.csv").entries

@@ -65,8 +65,8 @@ def entries(draw: Any, number: int) -> Entry:
     else:
         fields["shows"] = draw(st.sampled_from(Quality))
     return Entry(
-        f"{number} {draw(NAMES)}", draw(POINTS), draw(st.integers(1, 247)), table, number * 200, kind, units=draw(WORDS),
-        overflow=draw(st.sampled_from(Overflow)), bad_quality=draw(st.sampled_from(BadQuality)),
+        f"{number} {draw(NAMES)}", draw(POINTS), draw(st.integers(1, 247)), table, number * 200, kind,
+        units=draw(WORDS), overflow=draw(st.sampled_from(Overflow)), bad_quality=draw(st.sampled_from(BadQuality)),
         role_read=draw(st.sampled_from(Role)), role_write=draw(st.sampled_from(Role)),
         deadband=draw(st.floats(0, 1e6)), event_class=draw(st.sampled_from((None, 0, 1, 2, 3))),
         variation=draw(st.sampled_from(("", "g30v5"))), description=draw(WORDS), **fields)

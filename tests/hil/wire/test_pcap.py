@@ -94,23 +94,27 @@ def test_times_and_hints(tmp_path: Path) -> None:
     capture, data = captured(tmp_path)
     times = [time for time, _ in packets(data)]
     assert 1767225600.0 <= times[0] <= times[-1] < 1767225601.0
-    assert capture.hints() == ["-d tcp.port==5020,mbtcp", "-d tcp.port==502,mbtcp", "-d tcp.port==5021,mbtcp",
-                               "-d tcp.port==20003,mbrtu", "-d tcp.port==5022,mbrtu"]
+    assert capture.hints() == ["-o mbtcp.tcp.port:5020,502,5021", "-o mbrtu.tcp.port:20003,5022"]
     assert (capture.sessions, capture.packets) == (5, len(times))
     assert len(times) == 5 * (3 + 2 * len(PAIRS) + 3)
 
 
 @pytest.mark.skipif(TSHARK is None, reason="tshark is not installed (apt-get install tshark)")
-def test_tshark_finds_no_malformed_frame(tmp_path: Path) -> None:
-    """Every request and answer is dissected as what it is, and TCP has nothing to complain about."""
+@pytest.mark.parametrize("decode_as", [False, True])
+def test_tshark_finds_no_malformed_frame(tmp_path: Path, decode_as: bool) -> None:
+    """Every request and answer is dissected as what it is, and TCP has nothing to complain about: with the hints that
+    we give, and with ``-d`` as people know it."""
     capture, data = captured(tmp_path)
     path = tmp_path / "wire.pcap"
     path.write_bytes(data)
     fields = ["tcp.stream", "modbus.func_code", "mbtcp.trans_id", "_ws.malformed", "tcp.analysis.flags",
               "_ws.expert.severity", "tcp.checksum.status", "mbrtu.crc16.status"]
+    hints = " ".join(capture.hints()) if not decode_as else (
+        "-d tcp.port==5020,mbtcp -d tcp.port==502,mbtcp -d tcp.port==5021,mbtcp -d tcp.port==20003,mbrtu "
+        "-d tcp.port==5022,mbrtu")
     assert TSHARK is not None
     done = subprocess.run(
-        [TSHARK, "-r", str(path), *" ".join(capture.hints()).split(), "-o", "tcp.check_checksum:TRUE", "-T", "fields",
+        [TSHARK, "-r", str(path), *hints.split(), "-o", "tcp.check_checksum:TRUE", "-T", "fields",
          *(part for name in fields for part in ("-e", name))],
         capture_output=True, text=True, timeout=60, check=True)
     rows = [line.split("\t") for line in done.stdout.splitlines()]
@@ -121,5 +125,9 @@ def test_tshark_finds_no_malformed_frame(tmp_path: Path) -> None:
     for stream in range(5):
         functions = [function for row in rows if row[0] == str(stream) for function in row[1].split(",") if function]
         assert functions == asked
+    if not decode_as:
+        shown = subprocess.run([TSHARK, "-r", str(path), *hints.split()], capture_output=True, text=True, timeout=60,
+                               check=True).stdout
+        assert "Unable to classify" not in shown
     assert [int(found) for row in rows if row[0] == "0" for found in row[2].split(",") if found] == [
         i for i in range(len(PAIRS)) for _ in range(2)]
