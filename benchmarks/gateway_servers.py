@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from benchmarks.gateway_peers import LIBMODBUS_SERVER
 from benchmarks.harness import ROOT
 
 PATIENCE_S = 60.0
-UNITS_A_PORT = 50
+#: File that a server's standard error goes to.
+SAID = "said.txt"
 
 FEEDER = """
 name: served
@@ -64,25 +66,33 @@ SHOWN = 16
 
 @dataclass(slots=True)
 class Running:
-    """A server that has said where it listens.  `folder` is where ours will leave its result."""
+    """A server that has said where it listens; `folder` holds what it says and, of ours, its result in ``run``."""
 
     process: subprocess.Popen[str]
-    ports: list[int]
-    folder: Path | None = None
-    said: list[str] = field(default_factory=list)
+    folder: Path
+    ports: list[int] = field(default_factory=list)
 
     @property
     def port(self) -> int:
         """The first one."""
         return self.ports[0]
 
+    @property
+    def run(self) -> Path:
+        """Result folder of ours."""
+        return self.folder / "run"
+
+    def said(self) -> str:
+        """Its standard error so far."""
+        return (self.folder / SAID).read_text(encoding="utf-8")
+
     def end(self) -> dict[str, Any]:
         """Ask ours to end as Ctrl-C does; its timing record.  Raises RuntimeError when it does not end well."""
         self.process.send_signal(signal.SIGINT)
-        _, err = self.process.communicate(timeout=PATIENCE_S)
-        if self.process.returncode or self.folder is None:
-            raise RuntimeError(f"the server ended with {self.process.returncode}: {''.join(self.said)}{err}")
-        record: dict[str, Any] = json.loads((self.folder / "realtime.json").read_text(encoding="utf-8"))
+        self.process.communicate(timeout=PATIENCE_S)
+        if self.process.returncode:
+            raise RuntimeError(f"gridloop serve ended with {self.process.returncode}: {self.said()}")
+        record: dict[str, Any] = json.loads((self.run / "realtime.json").read_text(encoding="utf-8"))
         return record
 
 
@@ -105,18 +115,20 @@ def ours(*arguments: str, ports: int = 1, units: int = 1, recorded: str = "[]") 
         folder = Path(name)
         scenario = write_scenario(folder, ports, units, recorded)
         command = [sys.executable, "-m", "cosim.cli", "serve", str(scenario), "--out", str(folder / "run"), *arguments]
-        with _process(command) as process:
-            running = Running(process, [], folder / "run")
-            for line in process.stderr or ():
-                running.said.append(line)
-                found = re.search(r"modbus_tcp \S+:(\d+)", line)
-                if found:
-                    running.ports.append(int(found[1]))
-                if len(running.ports) == ports:
-                    break
-            else:
-                raise RuntimeError(f"gridloop serve did not begin: {''.join(running.said)}")
+        with _process(command, folder) as process:
+            running = Running(process, folder)
+            _wait_for(running, ports)
             yield running
+
+
+def _wait_for(running: Running, ports: int) -> None:
+    """Until ours has said where its doors are; raises RuntimeError when it ends before."""
+    last = time.monotonic() + PATIENCE_S
+    while len(running.ports) < ports:
+        if running.process.poll() is not None or time.monotonic() > last:
+            raise RuntimeError(f"gridloop serve did not begin: {running.said()}")
+        time.sleep(0.05)
+        running.ports = [int(port) for port in re.findall(r"modbus_tcp \S+:(\d+)\n", running.said())]
 
 
 @contextmanager
@@ -125,12 +137,14 @@ def peer(kind: str) -> Iterator[Running]:
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as name:
         command = _compiled(Path(name)) if kind == "libmodbus" else [
             sys.executable, "-m", "benchmarks.gateway_peers", kind]
-        with _process(command) as process:
+        with _process(command, Path(name)) as process:
+            running = Running(process, Path(name))
             line = process.stdout.readline() if process.stdout else ""
             if not line.strip().isdigit():
-                _, err = process.communicate(timeout=PATIENCE_S)
-                raise PeerMissingError(f"{kind}: {(err.strip().splitlines() or ['ended at once'])[-1]}")
-            yield Running(process, [int(line)])
+                process.wait(PATIENCE_S)
+                raise PeerMissingError(f"{kind}: {(running.said().strip().splitlines() or ['ended at once'])[-1]}")
+            running.ports.append(int(line))
+            yield running
 
 
 def _compiled(folder: Path) -> list[str]:
@@ -148,9 +162,10 @@ def _compiled(folder: Path) -> list[str]:
 
 
 @contextmanager
-def _process(command: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603 - ours
-                          stderr=subprocess.PIPE, text=True) as process:
+def _process(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Its standard error goes to a file: a pipe that nobody reads would hold it up."""
+    with (folder / SAID).open("w", encoding="utf-8") as said, subprocess.Popen(  # noqa: S603 - ours
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True) as process:
         try:
             yield process
         finally:

@@ -119,6 +119,7 @@ class CommandGate:
 
     @read_only.setter
     def read_only(self, on: bool) -> None:
+        """Switch it, now; that is on record."""
         if on != self._read_only:
             self._read_only = on
             self._access.append(self._run.now_us, "switch", "gate", f"read-only {'on' if on else 'off'}")

@@ -9,10 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from cosim.errors import GridloopError, RecordError
@@ -40,6 +44,8 @@ from hil.wire.log import WireLog
 FILE = "realtime.json"
 #: Wall seconds between two flushes of the record: each costs some milliseconds, in which nobody is answered.
 FLUSH_S = 5.0
+#: Signals that are taken as one wish to stop; the next one interrupts.
+MOST_SIGNALS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,30 @@ def rates_of(loaded: LoadedScenario) -> list[tuple[str, int, int]]:
     return found
 
 
+@contextmanager
+def stopping(server: Server) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run cleanly, and do not interrupt that; whoever sends a third does not want to wait.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be heard
+        yield
+        return
+    sent = 0
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal sent
+        sent += 1
+        if sent > MOST_SIGNALS:
+            raise KeyboardInterrupt
+        server.end_soon("stopped")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class _Session:
     """One served run from building to summary."""
 
@@ -109,7 +139,11 @@ class _Session:
         except BaseException:
             self._take_back(simulation)
             raise
-        begun_ns = self._clock.now_ns()
+        with stopping(server):
+            return self._served(simulation, server)
+
+    def _served(self, simulation: Simulation, server: Server) -> ServeSummary:
+        options, begun_ns = self._options, self._clock.now_ns()
         verdicts = ask_for(options.real_time)
         floor = NoiseFloor(round(self._loaded.scenario.step_s * 1e6 / options.rate)) if options.floor else None
         status, error = "failed", "the server could not be opened"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import signal
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,8 @@ log = logging.getLogger(__name__)
 
 #: Wall seconds between two looks at what is not urgent: evidence to disk, the status line.
 HOUSEKEEPING_S = 0.2
+#: Microseconds in which one kind of refusal is told once; kinds remembered.
+QUIET_US, MAX_TOLD = 10_000_000, 200
 #: Wall seconds that listeners get to say goodbye.
 GOODBYE_S = 3.0
 
@@ -65,6 +66,10 @@ class Server:
         self._session = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_coming = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._early = ""
+        self._told: dict[str, tuple[int, int]] = {}
+        """Refusals that were told: when, and how many were not since."""
         self._ended: asyncio.Future[tuple[str, str]] | None = None
         parts.gate.on_submitted = self._submitted
 
@@ -77,24 +82,30 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        is_main = threading.current_thread() is threading.main_thread()  # only there may signals be heard
-        for number in (signal.SIGINT, signal.SIGTERM) if is_main else ():
-            loop.add_signal_handler(number, self.end, "stopped")
+        self._loop = loop
         housekeeping = asyncio.ensure_future(self._keep_house())
         try:
             await self._open()
             self._driver.pacer.resume()
             self._parts.ready()
+            if self._early:
+                self.end(self._early)
             self._pump()
             status, error = await self._ended
         finally:
             housekeeping.cancel()
             if self._timer is not None:
                 self._timer.cancel()
-            for number in (signal.SIGINT, signal.SIGTERM) if is_main else ():
-                loop.remove_signal_handler(number)
             await self._close()
         return status, error
+
+    def end_soon(self, status: str) -> None:
+        """As `end`, from a signal's handler or another thread; a run that has not begun then ends as it begins."""
+        if self._loop is None:
+            self._early = status
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended
+            self._loop.call_soon_threadsafe(self.end, status)
 
     def end(self, status: str, error: str = "") -> None:
         """Come to an end; the first word counts."""
@@ -224,9 +235,21 @@ class Server:
     def refused(self, listener: str, address: str, reason: str) -> None:
         """A connection was turned away."""
         self.counts.refused += 1
-        log.warning("%s: %s refused: %s", listener, address, reason)
+        self._tell_refusal(f"{listener}: {address} refused: {reason}", f"{listener} {reason}")
         if self._wire is not None:
             self._wire.refused(listener, address, reason)
+
+    def _tell_refusal(self, line: str, key: str) -> None:
+        """For operators; somebody who tries again and again gets a line now and then, with how often."""
+        now_us = self.now_us()
+        told_us, unsaid = self._told.pop(key, (-QUIET_US, 0))
+        if now_us - told_us < QUIET_US:
+            self._told[key] = (told_us, unsaid + 1)
+            return
+        if len(self._told) >= MAX_TOLD:
+            self._told.pop(next(iter(self._told)))
+        self._told[key] = (now_us, 0)
+        log.warning("%s%s", line, f" (and {unsaid} like it before)" if unsaid else "")
 
     # -- figures ------------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ _EACH = {"type": "string", "default": None,
                         "name."}
 
 #: Where plugin mappings stand: (model, key, family); None is the scenario itself.
-_SLOTS = ((None, "devices", "device"), (None, "disturbances", "disturbance"), ("Agent", "policy", "policy"),
+_SLOTS = ((None, "devices", "device"), (None, "disturbances", "disturbance"),
+          (None, "listeners", "listener"), (None, "stations", "station"), ("Agent", "policy", "policy"),
           ("Agent", "fallback", "policy"), ("Channel", "rules", "rule"), ("Channel", "up", "rule"),
           ("Channel", "down", "rule"))
 

@@ -18,7 +18,9 @@ from cosim.scenario.yaml_tree import MAX_DEPTH, MAX_NODES
 _TITLES = {"device": ("Devices", "Entries of `devices`."),
            "policy": ("Policies", "An agent's `policy` and `fallback`."),
            "rule": ("Channel rules", "Entries of a channel's `rules`, `up` and `down`."),
-           "disturbance": ("Disturbances", "Entries of `disturbances`.")}
+           "disturbance": ("Disturbances", "Entries of `disturbances`."),
+           "listener": ("Listeners", "Entries of `listeners`: doors for masters (`gridloop serve`)."),
+           "station": ("Stations", "Entries of `stations`: what masters see behind a listener.")}
 _TYPES = {"number": "number", "integer": "whole number", "string": "text", "boolean": "true or false",
           "object": "mapping", "null": "nothing"}
 _ORDER = ("Grid", "Limits", "Shield", "VoltageLimit", "LoadingLimit", "ExchangeLimit", "ReserveLimit", "EnergyReserve",
@@ -37,7 +39,7 @@ error at once, and `gridloop schema` writes a JSON Schema that lets an editor co
 * **Times** are whole microseconds: `0.1` is fine, `1e-7` is not.
 * **Names** are letters, digits, `_` and `-`, at most 64.
 * **Patterns** (`*`, `?`, `[a-c]`) match names as in a shell.
-* **Plugins** (devices, policies, channel rules, disturbances) are mappings with a `kind`.
+* **Plugins** (devices, policies, channel rules, disturbances, listeners, stations) are mappings with a `kind`.
 * **`each`** makes many of one: a device with `each: "load:*"` is made for every load of the network (tables:
   {", ".join(TABLES)}), an agent with `each: "pv_*"` for every device of such a
   name; `{{}}` stands for the name.

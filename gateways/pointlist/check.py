@@ -15,6 +15,9 @@ from gateways.pointlist.columns import did_you_mean
 from gateways.pointlist.model import DataType, Entry, PointList, Quality
 from gateways.pointlist.rules import FLOATS, faults, held, writable
 
+#: Wrong names for which close ones are looked for: each takes a look at all names.
+MAX_HINTS = 20
+
 
 def name_of(entry: Entry) -> str:
     """An entry in messages: tag and place in all notations."""
@@ -29,8 +32,10 @@ def problem(entry: Entry, source: str, column: str, message: str) -> Problem:
 def check_list(entries: Sequence[Entry], source: str, tags: Mapping[str, int]) -> list[Problem]:
     """Interlocks that lead nowhere and places taken twice; `tags`: the line of every tag of the list."""
     strings = {entry.tag for entry in entries if entry.type is DataType.STRING}
-    found = [problem(entry, source, "interlock", message) for entry in entries
-             if (message := _interlock(entry, tags, strings))]
+    found: list[Problem] = []
+    for entry in entries:
+        if message := _interlock(entry, tags if len(found) < MAX_HINTS else {}, tags, strings):
+            found.append(problem(entry, source, "interlock", message))
     ordered = sorted(entries, key=lambda e: (e.unit, e.table, e.address, e.line))
     for _, members in groupby(ordered, key=lambda e: (e.unit, e.table)):
         found += _overlaps(members, source)
@@ -51,13 +56,13 @@ def checked(entries: Sequence[Entry], source: str) -> PointList:
     return PointList(tuple(entries), source)
 
 
-def _interlock(entry: Entry, tags: Mapping[str, int], strings: AbstractSet[str]) -> str:
-    """What is wrong with an entry's interlock; "" nothing."""
+def _interlock(entry: Entry, near: Iterable[str], tags: Mapping[str, int], strings: AbstractSet[str]) -> str:
+    """What is wrong with an entry's interlock, "" nothing; `near`: what may have been meant."""
     tag = entry.interlock.removeprefix("!").strip()
     if not tag:
         return ""
     if tag not in tags:
-        return f"found '{entry.interlock}'{did_you_mean(tag, tags)}; expected a tag of this list (or !tag)"
+        return f"found '{entry.interlock}'{did_you_mean(tag, near)}; expected a tag of this list (or !tag)"
     return f"found '{tag}', which is a string; expected something that reads 1 or 0" if tag in strings else ""
 
 
@@ -96,7 +101,8 @@ def check_against(points: PointList, run: PointDatabase) -> list[Problem]:
     for entry in points.entries:
         for column, name in _shown(entry):
             if name not in run.index:
-                hint = did_you_mean(name, run.names) or f"; the run has {len(run)} points"
+                near = run.names if len(found) < MAX_HINTS else ()
+                hint = did_you_mean(name, near) or f"; the run has {len(run)} points"
                 found.append(problem(entry, points.source, column, f"the run has no point '{name}'{hint}"))
             elif writable(entry):
                 found += (problem(entry, points.source, column, message) for column, message in

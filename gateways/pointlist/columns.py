@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import TypeVar
 
 from cosim.errors import Problem
@@ -54,6 +55,8 @@ _MEANT = {"name": "tag", "tag_name": "tag", "register": "address", "index": "add
           "length": "registers", "notation": "base", "quality_from": "bad_quality", "source": "point"}
 
 MAX_CELL = 1_000
+#: Names that a wrong one is compared with, at most: looking through many takes long.
+MAX_COMPARED = 20_000
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
@@ -119,6 +122,8 @@ class Row:
         text = self.text(column)
         if not text:
             return None
+        if text in words:
+            return words[text]
         by_lower = {word.lower(): value for word, value in words.items()}
         if text.lower() in by_lower:
             return by_lower[text.lower()]
@@ -133,7 +138,14 @@ def canonical(name: str) -> str:
 
 
 def did_you_mean(found: str, options: Iterable[str]) -> str:
-    """`` (did you mean …?)`` where something is close."""
+    """`` (did you mean …?)`` where something is close; nothing where there is too much to compare with."""
+    names = tuple(options)
+    return "" if len(names) > MAX_COMPARED else _nearest(found[:MAX_CELL], names)
+
+
+@lru_cache(1000)
+def _nearest(found: str, options: tuple[str, ...]) -> str:
+    """The same mistake tends to stand in every row: it is looked for once."""
     by_lower = {option.lower(): option for option in options}
     close = get_close_matches(found.lower(), by_lower, 1, 0.6)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""

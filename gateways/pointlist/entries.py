@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from functools import cache
 from typing import Any, TypeVar
 
 from gateways.peer import Role
@@ -148,7 +149,12 @@ def _events(row: Row) -> dict[str, Any]:
 
 
 def _choice(row: Row, column: str, words: type[Choice]) -> Choice | None:
-    return row.word(column, {str(member.value): member for member in words})
+    return row.word(column, _words(words))
+
+
+@cache
+def _words(words: type[Choice]) -> dict[str, Choice]:
+    return {str(member.value): member for member in words}
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -140,7 +140,8 @@ def _throttling(reading: Mapping[str, float], ratings: Ratings, stands: Conditio
 def storage(reading: Mapping[str, float], ratings: Ratings) -> Shown:
     """Model 713; its note wants 0 % where nothing is stored."""
     soc = reading.get("soc", nan)
-    return {"WHAvail": 1000.0 * ratings.e_kwh * soc, "SoC": 100.0 * soc if ratings.stores else 0.0, "Sta": 0.0 if soc == soc else nan}
+    return {"WHAvail": 1000.0 * ratings.e_kwh * soc, "SoC": 100.0 * soc if ratings.stores else 0.0,
+            "Sta": 0.0 if soc == soc else nan}
 
 
 def basic_storage(reading: Mapping[str, float], ratings: Ratings) -> Shown:

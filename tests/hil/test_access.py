@@ -32,7 +32,7 @@ class FullDisk(io.FileIO):
         """As a full disk does."""
         if FullDisk.full:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)  # type: ignore[arg-type]
+        return super().write(data)  # type: ignore[arg-type] - whatever it is given
 
 
 @given(st.text(max_size=60), st.sampled_from(Role), st.integers(1, 10**9), st.binary(max_size=300),

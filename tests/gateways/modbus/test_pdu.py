@@ -140,6 +140,16 @@ def test_exceptions_in_order(pdu: bytes, code: int) -> None:
     assert bank.tables == FakeBank().tables
 
 
+@pytest.mark.parametrize("pdu", [words(1, 0xFFFF, 2), words(3, 0xFFFF, 2), words(4, 0xFFFD, 4),
+                                 words(15, 0xFFFF, 2) + b"\x01\0", words(16, 0xFFFF, 2) + bytes((4, 0, 0, 0, 0)),
+                                 words(23, 0, 1, 0xFFFF, 2) + bytes((4, 0, 0, 0, 0))])
+def test_no_bank_is_asked_beyond_the_last_address(pdu: bytes) -> None:
+    """A range that leaves the 65536 addresses is 02 whatever the unit has."""
+    bank = FakeBank()
+    assert ask(pdu, bank) == bytes((pdu[0] | 0x80, 2))
+    assert (bank.reads, bank.writes) == (0, [])
+
+
 @pytest.mark.parametrize(("register", "code"), [(FAILING, 4), (BUSY, 6)])
 def test_the_units_own_exceptions_are_passed_on(register: int, code: int) -> None:
     """04 and 06, for functions 3 and 23."""
@@ -233,6 +243,13 @@ def test_streams_hold_every_object_once(objects: dict[int, bytes], code: int) ->
     if min(objects) > last:
         return
     assert stream(code, objects) == {n: value[:244] for n, value in objects.items() if n <= last}
+
+
+@pytest.mark.parametrize(("size", "sent"), [(243, 243), (244, 244), (245, 244), (5000, 244)])
+def test_the_longest_object_fills_an_answer(size: int, sent: int) -> None:
+    """What is longer than a PDU has room for is cut, so that every stream ends."""
+    answer = read_device_identification({0: b"x" * size, 1: b"y"}, b"\x2b\x0e\x01\x00")
+    assert answer == bytes((43, 14, 1, 0x81, 0xFF, 1, 1, 0, sent)) + b"x" * sent
 
 
 @pytest.mark.parametrize(("objects", "level"), [((0, 1, 2), 0x81), ((0, 3), 0x82), ((0, 0x7F), 0x82),

@@ -253,6 +253,13 @@ def test_256_bytes_without_a_frame_close_a_connection() -> None:
     assert session.closing == "bad checksum"
 
 
+def test_a_frame_that_cannot_be_closes_a_connection_at_once() -> None:
+    """A byte count that would make it longer than 256: nothing is waited for."""
+    session = rtu()
+    session.receive(framed(words(16, 20, 123) + b"\xff")[:7], 0)
+    assert session.closing == "bad checksum"
+
+
 def test_a_connection_has_limits_in_time() -> None:
     """As over TCP's own framing."""
     session = rtu(options=SessionOptions(frame_s=2))

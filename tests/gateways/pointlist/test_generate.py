@@ -106,7 +106,8 @@ def test_a_generated_list_reads_back() -> None:
 
 @pytest.mark.parametrize(("name", "is_device"), [
     ("pv_3.p_kw", True), ("gen.G1.p_kw", False), ("gen.p_kw", True), ("grid.losses_kw", False),
-    ("shield.active", False), ("agent.a.late", False), ("channel.c.up.sent", False), ("line.L1.loading", False), ("line.loading", True)])
+    ("shield.active", False),
+    ("agent.a.late", False), ("channel.c.up.sent", False), ("line.L1.loading", False), ("line.loading", True)])
 def test_whose_a_point_is(name: str, is_device: bool) -> None:
     """By its name; a device called `gen` is a device."""
     assert is_device_point(name) is is_device

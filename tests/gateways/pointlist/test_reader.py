@@ -141,7 +141,8 @@ def test_unknown_columns_are_named(name: str, hint: str) -> None:
     ("registers", "3", "int16 has 1"), ("deadband", "-1", "0 or more"), ("variation", "30.5", "g30v5"),
     ("class", "4", "expected one of none, 0, 1, 2, 3"), ("on_comm_loss", "drop", "hold, release or a number"),
     ("on_comm_loss", "release", "access R"), ("interlock", "A", "access R"),
-    ("access", "ro", "expected one of R, RW, W"), ("max", "400", "holds -327.67 to 327.67"), ("role_write", "root", "observer, operator, engineer, admin"),
+    ("access", "ro", "expected one of R, RW, W"),
+    ("max", "400", "holds -327.67 to 327.67"), ("role_write", "root", "observer, operator, engineer, admin"),
     ("order", "BACD", "expected one of ABCD, CDAB, BADC, DCBA"), ("description", "x" * 1001, "1001 characters")])
 def test_each_column_is_checked(column: str, value: str, says: str) -> None:
     """What is found and what would be accepted."""
@@ -185,7 +186,8 @@ def test_limits_on_size(tmp_path: Path) -> None:
     (b"# base: 0\ntag\xff", r"2:4: not utf-8 text: found byte 0xff"), (b"", "no header"), (b"# base: 0\n", "no header"),
     (b"# base: 0\ntag,address\n", "no rows"), (b"# base: 2\ntag,address\na,1\n", "expected `# base: 0`"),
     (b"# base: 0\ntable,type\nhr,int16\n", "no column 'tag'"),
-    (b"# base: 0\n# base: 1\ntag,address\n", "a second line"), (b"# base: 0\ntag,tag,address\n", "a second column 'tag'"), (b'# base: 0\n"tag,address\n', "quote")])
+    (b"# base: 0\n# base: 1\ntag,address\n", "a second line"),
+    (b"# base: 0\ntag,tag,address\n", "a second column 'tag'"), (b'# base: 0\n"tag,address\n', "quote")])
 def test_files_that_are_no_lists(tmp_path: Path, content: bytes, says: str) -> None:
     """Each says why."""
     file = tmp_path / "l.csv"

@@ -62,7 +62,9 @@ async def test_values_arrive_and_a_write_is_carried_out_and_read_back(device: De
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     assert {"write", "alarm"} == {e["kind"] for e in events}
     rows = pq.read_table(out / "trend" / "trend-000001.parquet")
-    assert rows.num_rows == summary["trend_rows"] == 6 * summary["scans"]
+    good = [q for q in rows.column("quality").to_pylist() if q == "good"]  # a stalled machine adds stale ones
+    assert len(good) == 6 * summary["scans"]
+    assert rows.num_rows == summary["trend_rows"]
     assert summary["writes"] == 2
 
 
