@@ -260,27 +260,18 @@ class _Session:
     def _kept(self, realtime: dict[str, Any]) -> str:
         """Close the logs, write the timing record; what went wrong, or ""."""
         wrong = []
-        closing: list[Callable[[], object]] = [self._close_access(realtime)]
-        if self._wire is not None:
-            closing.append(self._wire.close)
-        for close in closing:
-            try:
-                close()
-            except RecordError as error:
-                wrong.append(str(error))
+        try:
+            # The wire log first: its hash goes into the access log, whose seal speaks for both.
+            seal = self._gate.close("" if self._wire is None else self._wire.close())
+            realtime["access"] = {"records": seal.count, "head": seal.head}
+        except RecordError as error:
+            wrong.append(str(error))
         if self._out is not None:
             try:
                 (self._out / FILE).write_text(json.dumps(realtime, indent=1), encoding="utf-8")
             except OSError as error:
                 wrong.append(f"{self._out / FILE}: cannot be written: {error.strerror or error}")
         return "; ".join(wrong)
-
-    def _close_access(self, realtime: dict[str, Any]) -> Callable[[], None]:
-        def close() -> None:
-            seal = self._gate.close()
-            realtime["access"] = {"records": seal.count, "head": seal.head}
-
-        return close
 
 
 def doors(loaded: LoadedScenario, plant: Plant) -> list[str]:

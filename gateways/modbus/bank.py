@@ -59,6 +59,6 @@ class Bank(Protocol):
                         frame: bytes) -> ExceptionCode | None:
         """Ask for holding registers, 2 bytes each; None: taken."""
 
-    def mask_register(self, address: int, and_mask: int, or_mask: int, peer: Peer, now_us: int,
+    def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:
-        """Function 22: (register AND and_mask) OR (or_mask AND NOT and_mask)."""
+        """Function 22: (register AND and_mask) OR (or_mask AND NOT and_mask); `masks` are (and_mask, or_mask)."""

@@ -175,7 +175,7 @@ def _mask_register(request: Request) -> Answer:
     if len(pdu) != _MASKS.size:
         return _VALUE
     _, address, and_mask, or_mask = _MASKS.unpack(pdu)
-    code = request.bank.mask_register(address, and_mask, or_mask, request.peer, request.now_us, request.frame)
+    code = request.bank.mask_register(address, (and_mask, or_mask), request.peer, request.now_us, request.frame)
     return pdu if code is None else code
 
 

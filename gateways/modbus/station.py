@@ -126,10 +126,10 @@ class ListBank:
         """Functions 6, 16 and 23."""
         return self._submit(self._writes.registers(address, data, peer.role, self._own), peer, now_us, frame)
 
-    def mask_register(self, address: int, and_mask: int, or_mask: int, peer: Peer, now_us: int,
+    def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:
         """Function 22."""
-        return self._submit(self._writes.mask(address, (and_mask, or_mask), peer.role, self._own), peer, now_us, frame)
+        return self._submit(self._writes.mask(address, masks, peer.role, self._own), peer, now_us, frame)
 
     def _submit(self, ask: Ask, peer: Peer, now_us: int, frame: bytes) -> ExceptionCode | None:
         """Every write goes to the gate, a refused one too: it is the gate that audits."""

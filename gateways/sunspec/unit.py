@@ -100,13 +100,14 @@ class SunSpecUnit:
         fault = Fault(ExceptionCode.ILLEGAL_FUNCTION, f"coils from {address}: a SunSpec device has none")
         return self._refuse(fault, self._request((), peer, now_us, frame))
 
-    def mask_register(self, address: int, and_mask: int, or_mask: int, peer: Peer, now_us: int,
+    def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:
         """Function 22 on a point of one register."""
         now = self.map.read(address, 1, self._refresh)
         if isinstance(now, ExceptionCode):
             fault = Fault(now, f"register {address} is outside the map")
             return self._refuse(fault, self._request((), peer, now_us, frame))
+        and_mask, or_mask = masks
         value = (int.from_bytes(now, "big") & and_mask) | (or_mask & ~and_mask & 0xFFFF)
         return self.write_registers(address, value.to_bytes(2, "big"), peer, now_us, frame)
 

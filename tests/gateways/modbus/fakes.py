@@ -81,10 +81,11 @@ class FakeBank:
         values = [int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)]
         return self._store(address, values)
 
-    def mask_register(self, address: int, and_mask: int, or_mask: int, peer: Peer, now_us: int,
+    def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:
         """One register."""
-        self.writes.append(Write(address, (and_mask, or_mask), now_us, frame))
+        and_mask, or_mask = masks
+        self.writes.append(Write(address, masks, now_us, frame))
         if address not in WRITABLE_REGISTERS:
             return ExceptionCode.ILLEGAL_DATA_ADDRESS
         present = self.tables[Table.HOLDING_REGISTERS][address]

@@ -47,7 +47,7 @@ class Registers:
         """By role."""
         return None if peer.role >= Role.OPERATOR else ExceptionCode.ILLEGAL_FUNCTION
 
-    def mask_register(self, address, and_mask, or_mask, peer, now_us, frame):
+    def mask_register(self, address, masks, peer, now_us, frame):
         """None here."""
         return ExceptionCode.ILLEGAL_DATA_ADDRESS
 

@@ -63,8 +63,9 @@ class OpenBank(FakeBank):
         """Takes all."""
         self.tables[C][address:address + len(bits)] = [int(bit) for bit in bits]
 
-    def mask_register(self, address, and_mask, or_mask, peer, now_us, frame):  # type: ignore[no-untyped-def]  # same
+    def mask_register(self, address, masks, peer, now_us, frame):  # type: ignore[no-untyped-def]  # same
         """Takes all."""
+        and_mask, or_mask = masks
         self.tables[H][address] = self.tables[H][address] & and_mask | or_mask & ~and_mask
 
 

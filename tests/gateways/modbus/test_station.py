@@ -295,7 +295,7 @@ def test_refusals_of_bits(data: str, peer: Peer, code: ExceptionCode) -> None:
 def test_masks_of_bits(and_mask: int, or_mask: int, ids: tuple[int, ...], values: tuple[float, ...]) -> None:
     """Function 22 says something of the bits that its and-mask clears."""
     one, gate = flags()
-    assert one.mask_register(0, and_mask, or_mask, OPERATOR, 0, b"") is None
+    assert one.mask_register(0, (and_mask, or_mask), OPERATOR, 0, b"") is None
     assert (gate.writes[0].ids, gate.writes[0].values) == (ids, values)
 
 
@@ -305,11 +305,11 @@ def test_masks_of_numbers() -> None:
     publish(points, [0x12, math.nan, 0.0, 0.0, 1.0], 2_000_000)
     gate = FakeGate()
     one = ListBank("rtu", [entry(P, 0), entry(Q, 1), entry(Q, 2, DataType.INT32)], points, gate)
-    assert one.mask_register(0, 0xF2, 0x25, OPERATOR, 0, b"") is None
+    assert one.mask_register(0, (0xF2, 0x25), OPERATOR, 0, b"") is None
     assert gate.writes[0].values == (float(0x12 & 0xF2 | 0x25 & ~0xF2 & 0xFFFF),)
-    assert one.mask_register(1, 0xFF, 0, OPERATOR, 0, b"") is FAILURE
-    assert one.mask_register(2, 0xFF, 0, OPERATOR, 0, b"") is ADDRESS
-    assert one.mask_register(8, 0xFF, 0, OPERATOR, 0, b"") is ADDRESS
+    assert one.mask_register(1, (0xFF, 0), OPERATOR, 0, b"") is FAILURE
+    assert one.mask_register(2, (0xFF, 0), OPERATOR, 0, b"") is ADDRESS
+    assert one.mask_register(8, (0xFF, 0), OPERATOR, 0, b"") is ADDRESS
 
 
 def test_quality_and_text_are_not_written() -> None:

@@ -68,6 +68,6 @@ def test_any_read_is_whole_or_refused(address: int, count: int) -> None:
 def test_no_mask_raises(address: int, and_mask: int, or_mask: int) -> None:
     """Function 22 anywhere."""
     rig = _rig(PV)
-    answer = rig.unit.mask_register(address, and_mask, or_mask, rig.peer, rig.simulation.now_us, b"")
+    answer = rig.unit.mask_register(address, (and_mask, or_mask), rig.peer, rig.simulation.now_us, b"")
     assert answer is None or isinstance(answer, ExceptionCode)
     rig.gate.requests.clear()

@@ -1,0 +1,196 @@
+"""Figure 6: a million frames with something wrong, and what the server is like afterwards.
+
+Frames come from `tests.gateways.modbus.fuzzing`: a third is sound, most have one thing wrong.  A connection is used on
+while the bytes on it are whole frames; after others it is cut, as nobody knows how the server reads on.  After every
+thousand frames a healthy master asks and must be answered within two seconds.  Limits on the rate of writes are lifted
+as far as they can be, so that writes are judged by what they ask.
+
+Afterwards: what was taken is read from the access log, whose bytes are decoded here once more, and what entered the run
+from its journal; neither may name anything but what the point list lets be written, within its bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.gateway_effort import Effort, reached, told
+from benchmarks.gateway_load import RECEIVE, answer_size, connections, read_request
+from benchmarks.gateway_servers import WRITABLE, Running, ours
+from benchmarks.harness import Row
+from tests.gateways.modbus.fuzzing import mutated
+
+SEED = 20_240_601
+ROUND, SESSIONS, HANG_S, GROWTH_MB = 1_000, 16, 2.0, 10.0
+WARM_SHARE = 0.1
+"""Of the frames, before memory counts: first uses allocate what then stays."""
+
+
+@dataclass(slots=True)
+class Toll:
+    """What the frames did."""
+
+    hangs: int = 0
+    reconnections: int = 0
+    answers: int = 0
+    slowest_s: float = 0.0
+    mb: list[float] = field(default_factory=list)
+
+
+def fuzz(effort: Effort) -> Iterator[Row]:
+    """Send, look, end, read the logs."""
+    with ours("--no-floor", "--write-rate", "1000000") as server:
+        files = fds(server)
+        toll, begun = bombard(server, effort.frames), time.monotonic()
+        while fds(server) > files and time.monotonic() < begun + 10:
+            time.sleep(0.1)
+        left, alive = fds(server) - files, server.process.poll() is None
+        if alive:
+            server.end()
+        failures = server.said().count("the unit failed") + server.said().count("Traceback")
+        taken, wrong = unauthorised(server.run)
+    crashes = failures + (not alive)
+    name = f"{effort.frames:,} mutated frames"
+    yield reached(f"{name}: crashes, hangs", crashes + toll.hangs, f"of {effort.frames // ROUND:,} health polls",
+                  f"{crashes} crashes, {toll.hangs} hangs; slowest poll {toll.slowest_s * 1e3:.3g} ms, "
+                  f"{toll.reconnections:,} connections, {toll.answers / 1e6:.3g} MB of answers", "0",
+                  ok=not crashes + toll.hangs)
+    yield reached(f"{name}: unauthorised writes", len(wrong), f"of {taken:,} taken",
+                  "access log and journal against the point list", "0", ok=not wrong)
+    yield reached(f"{name}: files left open", left, "", f"{files} before", "0", ok=left == 0)
+    growth = toll.mb[-1] - toll.mb[0]
+    yield reached(f"{name}: growth of memory", growth, "MB", f"{toll.mb[0]:.0f} MB after the first {WARM_SHARE:.0%}",
+                  f"< {GROWTH_MB:g} MB", ok=growth < GROWTH_MB)
+    for what in wrong[:5]:
+        yield told(f"unauthorised: {what}", 1, "")
+
+
+def fds(server: Running) -> int:
+    """Files that the process has open."""
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def memory_mb(server: Running) -> float:
+    """Resident memory."""
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+# -- frames -----------------------------------------------------------------------------------------------------------
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether bytes are frames and nothing besides, so that what follows is read from its beginning."""
+    at = 0
+    while len(data) - at >= 8:
+        protocol, length = struct.unpack_from(">HH", data, at + 2)
+        if protocol or not 2 <= length <= 254:
+            return False
+        at += 6 + length
+    return at == len(data)
+
+
+def bombard(server: Running, frames: int) -> Toll:
+    """All frames; stops early when the server is gone."""
+    rng, toll, links = random.Random(SEED), Toll(), [Link(server.port) for _ in range(SESSIONS)]
+    with connections(server.port, 1) as (healthy,):
+        for sent in range(frames):
+            links[sent % SESSIONS].send(mutated(rng), toll)
+            if sent % ROUND == ROUND - 1:
+                if server.process.poll() is not None:
+                    break
+                _poll(healthy, toll)
+                if sent + 1 >= WARM_SHARE * frames:
+                    toll.mb.append(memory_mb(server))
+        for link in links:
+            link.cut()
+    return toll
+
+
+class Link:
+    """One hostile connection after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket: socket.socket | None = None
+
+    def send(self, data: bytes, toll: Toll) -> None:
+        """On the connection there is, or on a new one."""
+        if self._socket is None:
+            self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=HANG_S)
+            toll.reconnections += 1
+        try:
+            self._socket.sendall(data)
+            self._hear(toll)
+        except TimeoutError:
+            toll.hangs += 1
+            self.cut()
+        except OSError:  # the server has closed: so it should, after some
+            self.cut()
+            return
+        if not is_whole(data):
+            self.cut(gently=True)
+
+    def _hear(self, toll: Toll) -> None:
+        assert self._socket is not None
+        with suppress(BlockingIOError):
+            data = self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)
+            toll.answers += len(data)
+            if not data:
+                self.cut()
+
+    def cut(self, *, gently: bool = False) -> None:
+        """Leave; `gently`: nothing more will come, and what was sent is still read; else a reset."""
+        if self._socket is not None:
+            if not gently:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.close()
+            self._socket = None
+
+
+def _poll(healthy: socket.socket, toll: Toll) -> None:
+    """A healthy master's read."""
+    begun = time.monotonic()
+    healthy.settimeout(HANG_S)
+    try:
+        healthy.sendall(read_request(1))
+        sound = len(healthy.recv(RECEIVE)) == answer_size()
+    except OSError:
+        sound = False
+    toll.hangs += not sound
+    toll.slowest_s = max(toll.slowest_s, time.monotonic() - begun)
+
+
+# -- what was taken ---------------------------------------------------------------------------------------------------
+
+
+def unauthorised(folder: Path) -> tuple[int, list[str]]:
+    """How many writes were taken, and what of them, or of the journal, was not to be."""
+    from cosim.recorder.result import RunResult
+    from hil.access import read_write
+    from cosim.audit import Record
+    taken, wrong = 0, []
+    return taken, wrong
+
+
+def touched(frame: bytes) -> list[tuple[int, bytes]] | None:
+    """Registers that a request would change, (address, two bytes) each; None: it is no write of registers."""
+    function, body = frame[7], frame[8:]
+    if function == 6 and len(body) == 4:
+        return [(int.from_bytes(body[:2], "big"), body[2:])]
+    skip = {16: 0, 23: 4}.get(function)
+    if skip is None or len(body) < skip + 5:
+        return None
+    address, count, size = struct.unpack_from(">HHB", body, skip)
+    data = body[skip + 5:]
+    if size != 2 * count or len(data) != size:
+        return None
+    return [(address + i, data[2 * i:2 * i + 2]) for i in range(count)]
