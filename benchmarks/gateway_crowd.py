@@ -2,7 +2,8 @@
 
 The stations stand behind four ports, fifty units each; each has a master of its own, whose scan is three requests one
 after the other (holding registers, input registers, a discrete input).  A scan that is not complete within its second
-is missed.  The busy sessions ask ten times a second each.
+is missed.  The busy sessions ask ten times a second each; the idle ones once in two minutes (after five minutes of
+silence the listener would close them, as its `idle_s` says).
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from benchmarks.gateway_servers import ours
 from benchmarks.harness import Row
 
 PORTS, UNITS, IDLE, BUSY = 4, 50, 500, 50
-SCAN_S, BUSY_S, STEP_MS = 1.0, 0.1, 100.0
-SCAN = ((3, 0, 16), (4, 0, 4), (2, 0, 1))
+SCAN_S, BUSY_S, IDLE_S, STEP_MS = 1.0, 0.1, 120.0, 100.0
+PATIENCE_S = 1.0
+"""Whatever is not answered within it is missed."""
+Requests = tuple[tuple[int, int, int], ...]
+SCAN: Requests = ((3, 0, 16), (4, 0, 4), (2, 0, 1))
 """Function, address and quantity of a scan's requests."""
-QUERY = ((3, 0, 10),)
+QUERY: Requests = ((3, 0, 10),)
 
 
 def crowd(effort: Effort) -> Iterator[Row]:
@@ -41,10 +45,11 @@ def crowd(effort: Effort) -> Iterator[Row]:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     scans, busy = found.scans, found.busy
+    lost = busy.lost + found.idle.lost + found.idle_lost
     yield reached(f"{PORTS * UNITS} stations scanned at {SCAN_S:g} s beside {IDLE} idle and {BUSY} busy sessions: missed",
                   scans.lost, f"of {len(scans.seconds) + scans.lost:,} scans", f"{busy.lost} of "
-                  f"{len(busy.seconds) + busy.lost:,} busy sessions' requests; {found.idle_lost} of {IDLE} idle ones "
-                  "lost", "0", ok=not scans.lost + busy.lost + found.idle_lost)
+                  f"{len(busy.seconds) + busy.lost:,} busy sessions' requests; {found.idle_lost + found.idle.lost} of {IDLE} idle "
+                  "ones", "0", ok=not scans.lost + lost)
     overruns, floor = record["overruns"]["count"], late_of(record["floor"].get("lateness", {}), STEP_MS)
     yield reached("the same: overruns of the 10 Hz grid", overruns, f"of {record['rates'][0]['lateness']['count']:,}",
                   f"null loop beside it ({floor} more than {STEP_MS:g} ms late)", "<= the floor's", ok=overruns <= floor)
@@ -64,7 +69,7 @@ class Master:
 
     connection: socket.socket
     unit: int
-    round: tuple[tuple[int, int, int], ...]
+    round: Requests
     period_s: float
     due_s: float
     found: Latencies
@@ -94,7 +99,7 @@ class Master:
             self._ask()
             return
         took_s, self.at = now_s - self.begun_s, -1
-        if good and took_s <= self.period_s:
+        if good and took_s <= PATIENCE_S:
             self.found.seconds.append(took_s)
         else:
             self.found.lost += 1
@@ -116,36 +121,37 @@ class Found:
 
     scans: Latencies = field(default_factory=Latencies)
     busy: Latencies = field(default_factory=Latencies)
+    idle: Latencies = field(default_factory=Latencies)
     idle_lost: int = 0
 
 
 def scan_all(ports: list[int], seconds: float) -> Found:
-    """The crowd for so long.  The idle ask at the beginning, in the middle and at the end: 300 s of silence would end
-    their sessions, as the listener's `idle_s` says."""
+    """The crowd for so long; at the end every idle session is asked once more."""
     found = Found()
     with ExitStack() as stack:
-        idle = [c for port in ports for c in stack.enter_context(connections(port, IDLE // len(ports)))]
-        asked = sum(_answers(connection) for connection in idle)
-        begun = time.monotonic() + 0.5
-        masters = _masters(stack, ports, begun, found)
-        for stop in (begun + seconds / 2, begun + seconds):
-            _run(masters, stop)
-            alive = sum(_answers(connection) for connection in idle) if stop < begun + seconds else 0
+        begun = time.monotonic() + 1.0
+        idle = _sessions(stack, ports, IDLE)
+        masters = [*_masters(_sessions(stack, ports, PORTS * UNITS), SCAN, SCAN_S, begun, found.scans),
+                   *_masters(_sessions(stack, ports, BUSY), QUERY, BUSY_S, begun, found.busy),
+                   *_masters(idle, QUERY, IDLE_S, begun, found.idle)]
+        _run(masters, begun + seconds)
         _drain(masters)
-        alive = sum(_answers(connection) for connection in idle)
-        found.idle_lost = IDLE - min(asked, alive)
+        found.idle_lost = IDLE - sum(_answers(connection) for connection, _ in idle)
     return found
 
 
-def _masters(stack: ExitStack, ports: list[int], begun: float, found: Found) -> list[Master]:
-    scanning = [(c, unit) for port in ports
-                for unit, c in enumerate(stack.enter_context(connections(port, UNITS)), 1)]
-    masters = [Master(c, unit, SCAN, SCAN_S, begun + i * SCAN_S / len(scanning), found.scans)
-               for i, (c, unit) in enumerate(scanning)]
-    busy = [(c, unit) for port in ports for unit, c in
-            enumerate(stack.enter_context(connections(port, BUSY // len(ports) + 1)), 1)][:BUSY]
-    return masters + [Master(c, unit, QUERY, BUSY_S, begun + i * BUSY_S / BUSY, found.busy)
-                      for i, (c, unit) in enumerate(busy)]
+def _sessions(stack: ExitStack, ports: list[int], number: int) -> list[tuple[socket.socket, int]]:
+    """So many connections spread over the ports, each with the unit it asks."""
+    shares = [number // len(ports) + (i < number % len(ports)) for i in range(len(ports))]
+    return [(connection, i % UNITS + 1) for port, share in zip(ports, shares, strict=True)
+            for i, connection in enumerate(stack.enter_context(connections(port, share)))]
+
+
+def _masters(sessions: list[tuple[socket.socket, int]], requests: Requests, period_s: float, begun: float,
+             found: Latencies) -> list[Master]:
+    """One a session, their instants spread over the period."""
+    return [Master(connection, unit, requests, period_s, begun + i * period_s / len(sessions), found)
+            for i, (connection, unit) in enumerate(sessions)]
 
 
 def _run(masters: list[Master], stop: float) -> None:

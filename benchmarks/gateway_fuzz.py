@@ -11,12 +11,12 @@ from its journal; neither may name anything but what the point list lets be writ
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,10 +26,14 @@ from benchmarks.gateway_effort import Effort, reached, told
 from benchmarks.gateway_load import RECEIVE, answer_size, connections, read_request
 from benchmarks.gateway_servers import WRITABLE, Running, ours
 from benchmarks.harness import Row
+from cosim.audit.reading import Walk
+from cosim.recorder import RunResult
+from hil.access import FILE as ACCESS
+from hil.access import read_write
 from tests.gateways.modbus.fuzzing import mutated
 
 SEED = 20_240_601
-ROUND, SESSIONS, HANG_S, GROWTH_MB = 1_000, 16, 2.0, 10.0
+ROUND, SESSIONS, LEAVING, HANG_S, GROWTH_MB = 1_000, 16, 32, 2.0, 10.0
 WARM_SHARE = 0.1
 """Of the frames, before memory counts: first uses allocate what then stays."""
 
@@ -100,7 +104,8 @@ def is_whole(data: bytes) -> bool:
 
 def bombard(server: Running, frames: int) -> Toll:
     """All frames; stops early when the server is gone."""
-    rng, toll, links = random.Random(SEED), Toll(), [Link(server.port) for _ in range(SESSIONS)]
+    rng, toll, leaving = random.Random(SEED), Toll(), deque[socket.socket]()
+    links = [Hostile(server.port, leaving) for _ in range(SESSIONS)]
     with connections(server.port, 1) as (healthy,):
         for sent in range(frames):
             links[sent % SESSIONS].send(mutated(rng), toll)
@@ -111,49 +116,60 @@ def bombard(server: Running, frames: int) -> Toll:
                 if sent + 1 >= WARM_SHARE * frames:
                     toll.mb.append(memory_mb(server))
         for link in links:
-            link.cut()
+            link.leave()
+        for connection in leaving:
+            see_off(connection, toll)
     return toll
 
 
-class Link:
-    """One hostile connection after the other."""
+class Hostile:
+    """One hostile connection after the other.  `leaving` are those that were used up: they end in their own time."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, leaving: deque[socket.socket]) -> None:
+        self._port, self._leaving = port, leaving
         self._socket: socket.socket | None = None
 
     def send(self, data: bytes, toll: Toll) -> None:
-        """On the connection there is, or on a new one."""
+        """On the connection there is, or on a new one; what has been answered is read and dropped."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=HANG_S)
             toll.reconnections += 1
         try:
             self._socket.sendall(data)
-            self._hear(toll)
+            with suppress(BlockingIOError):
+                answers = self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)
+                toll.answers += len(answers)
+                if not answers:
+                    self.leave()
         except TimeoutError:
             toll.hangs += 1
-            self.cut()
-        except OSError:  # the server has closed: so it should, after some
-            self.cut()
-            return
+            self.leave()
+        except OSError:  # the server has closed, as it should after some
+            self.leave()
         if not is_whole(data):
-            self.cut(gently=True)
+            self.leave()
+            if len(self._leaving) > LEAVING:
+                see_off(self._leaving.popleft(), toll)
 
-    def _hear(self, toll: Toll) -> None:
-        assert self._socket is not None
-        with suppress(BlockingIOError):
-            data = self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)
-            toll.answers += len(data)
-            if not data:
-                self.cut()
-
-    def cut(self, *, gently: bool = False) -> None:
-        """Leave; `gently`: nothing more will come, and what was sent is still read; else a reset."""
+    def leave(self) -> None:
+        """Say that nothing more will come."""
         if self._socket is not None:
-            if not gently:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self._socket.close()
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+            self._leaving.append(self._socket)
             self._socket = None
+
+
+def see_off(leaving: socket.socket, toll: Toll) -> None:
+    """The server is to have read what came and closed."""
+    try:
+        while data := leaving.recv(RECEIVE):
+            toll.answers += len(data)
+    except TimeoutError:
+        toll.hangs += 1
+    except OSError:
+        pass  # a reset, as bytes came that nobody wanted
+    leaving.close()
 
 
 def _poll(healthy: socket.socket, toll: Toll) -> None:
@@ -174,11 +190,40 @@ def _poll(healthy: socket.socket, toll: Toll) -> None:
 
 def unauthorised(folder: Path) -> tuple[int, list[str]]:
     """How many writes were taken, and what of them, or of the journal, was not to be."""
-    from cosim.recorder.result import RunResult
-    from hil.access import read_write
-    from cosim.audit import Record
     taken, wrong = 0, []
+    with (folder / ACCESS).open("rb") as file:
+        for record in Walk(file):
+            note = read_write(record)
+            if note is not None and note.words.endswith("; taken"):
+                taken += 1
+                wrong += [f"{note.frame.hex()}: {what}" for what in objections(note.frame)]
+    result = RunResult.load(folder)
+    names = [point["name"] for point in result.manifest["points"]]
+    bounds = {name: (low, high) for name, low, high in WRITABLE.values()}
+    for command in result.journal():
+        for point, value in zip(command.ids, command.values, strict=True):
+            low, high = bounds.get(names[point], (1.0, -1.0))
+            if not low <= value <= high:
+                wrong.append(f"journal: {names[point]} = {value} by {command.source}")
     return taken, wrong
+
+
+def objections(frame: bytes) -> list[str]:
+    """What should have kept a write from being taken."""
+    words = touched(frame)
+    if not words:
+        return ["no write of registers"]
+    registers = dict(words)
+    wrong = []
+    for first in sorted({address - address % 2 for address in registers}):
+        if first not in WRITABLE or first not in registers or first + 1 not in registers:
+            wrong.append(f"register {first} or half of it")
+            continue
+        _, low, high = WRITABLE[first]
+        (value,) = struct.unpack(">f", registers[first] + registers[first + 1])
+        if not low <= value <= high:
+            wrong.append(f"{value} out of bounds")
+    return wrong
 
 
 def touched(frame: bytes) -> list[tuple[int, bytes]] | None:

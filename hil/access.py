@@ -13,6 +13,7 @@ own       a station's own doing: a reversion timer, lost communication
 effect    after the first SOLVE since a write or own entered: what is in force, what stands, what the shield did and why
 wire      the hash of the wire log, at the end
 switch    read-only was switched on or off
+flood     how many writes of a peer were refused unread, beyond its rate, since the last one written in full
 lost      writes that were refused while the log could not be written
 ========  ============================================================================================================
 

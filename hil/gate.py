@@ -2,8 +2,8 @@
 
 Theory of operation
 -------------------
-`write` judges in this order, and the first that objects answers: the log that cannot be written and the read-only
-switch, the peer's rate, the station's own refusal, the tags' rates, the run's inbox.  What is taken enters the
+`write` judges in this order, and the first that objects answers: the peer's rate, the log that cannot be written,
+the read-only switch, the station's own refusal, the tags' rates, the run's inbox.  What is taken enters the
 simulation at ``max(last finished instant + 1 µs, arrival)``, as one row of the journal (two where it also releases).
 It is not done yet: `published` looks after each published instant what became of the writes that entered before it.
 
@@ -68,6 +68,10 @@ class GateOptions:
     read_only: bool = False
 
 
+#: Microseconds of a flood that share one record; peers whose floods are counted at a time.
+FLOOD_US, MAX_FLOODS = 1_000_000, 256
+
+
 @dataclass(frozen=True, slots=True)
 class _Open:
     """A write that has not been seen to take effect yet."""
@@ -104,6 +108,8 @@ class CommandGate:
         self._read_only = self._options.read_only
         self._now_us = 0
         self._open: deque[_Open] = deque()
+        self._floods: dict[str, int] = {}
+        self._told_us = 0
         self._units = [point.unit for point in run.points.points]
         self._slots = {int(point_id): slot for slot, point_id in enumerate(run.inbox.point_ids)}
         self.counts: dict[str, int] = {"writes": 0, **{answer.value: 0 for answer in WriteAnswer}, "own": 0,
@@ -127,7 +133,18 @@ class CommandGate:
     def tick(self, now_us: int) -> None:
         """Now and then: flush the access log when it is time."""
         self._now_us = max(self._now_us, now_us)
+        if self._floods and self._now_us - self._told_us >= FLOOD_US:
+            self._tell_floods()
         self._access.tick(now_us, self._run.now_us)
+
+    def _tell_floods(self) -> None:
+        """Write down how many writes of a peer were refused unread since the last one written in full."""
+        for peer, unwritten in self._floods.items():
+            if unwritten:
+                self._access.append(self._run.now_us, "flood", "gate", f"{peer}: {unwritten} more writes refused beyond "
+                                    f"{_rate_words(self._options.per_peer)}", writes=unwritten)
+        self._floods.clear()
+        self._told_us = self._now_us
 
     def published(self, t_us: int) -> None:
         """After an instant: write down what became of the writes that entered before the last publish."""
@@ -153,6 +170,7 @@ class CommandGate:
         `wire_sha256` is what `WireLog.close` gave: so the evidence of bytes hangs in the chain too.
         """
         now_us = self._run.now_us
+        self._tell_floods()
         self.published(now_us)
         for item in self._open:
             self._access.append(now_us, "effect", item.station, "the run ended before the next scan",
@@ -170,15 +188,26 @@ class CommandGate:
         return self._clock(now_us)
 
     def write(self, request: WriteRequest) -> WriteAnswer:
-        """Judge, submit and audit one write."""
+        """Judge, submit and audit one write; of a flood the first is written down, the rest counted."""
+        self.counts["writes"] += 1
+        peer = request.peer.host or request.peer.address
+        is_over = self._peers.take((peer,), self._now_us) is not None
+        if is_over and peer in self._floods:
+            self._floods[peer] += 1
+            self.counts[WriteAnswer.RATE_LIMITED.value] += 1
+            return WriteAnswer.RATE_LIMITED
+        if is_over:
+            if len(self._floods) >= MAX_FLOODS:
+                self._tell_floods()
+            self._floods[peer] = 0
         changes = self._changes(request.ids, request.values, request.tags)
-        answer, reason = self._objection(request)
+        answer, reason = (WriteAnswer.RATE_LIMITED, f"peer {peer}: more than {_rate_words(self._options.per_peer)}"
+                          ) if is_over else self._objection(request)
         numbers, entry_us = {"session": request.peer.session}, self._entry_us(request.arrival_us)
         if answer is WriteAnswer.TAKEN and request.ids:
             answer, rows = self._submit(request.ids, request.values, source_of(request.station, request.peer),
                                         request.ttl_s, request.arrival_us)
             numbers |= {"entry_us": entry_us, "rows": rows}
-        self.counts["writes"] += 1
         self.counts[answer.value] += 1
         number = self._access.append(request.arrival_us, "write", request.station,
                                      write_words(request, changes, answer, reason), **numbers)
@@ -213,9 +242,6 @@ class CommandGate:
             return WriteAnswer.READ_ONLY, f"the access log cannot be written: {self._access.failing}"
         if self._read_only:
             return WriteAnswer.READ_ONLY, "the gateway is switched to read-only"
-        peer = request.peer.host or request.peer.address
-        if self._peers.take((peer,), self._now_us) is not None:
-            return WriteAnswer.RATE_LIMITED, f"peer {peer}: more than {_rate_words(self._options.per_peer)}"
         if request.refusal:
             return WriteAnswer.REFUSED, request.refusal
         if len(self._open) >= self._options.open_writes:

@@ -34,6 +34,11 @@ class ExceptionCode(IntEnum):
     GATEWAY_TARGET_FAILED = 11
 
 
+def malformed_words(code: ExceptionCode) -> str:
+    """What the record says of a write that could not be read."""
+    return f"no valid request: exception {code:02}, {code.name.lower().replace('_', ' ')}"
+
+
 class Bank(Protocol):
     """One unit's tables, as a session sees them.
 
@@ -62,3 +67,7 @@ class Bank(Protocol):
     def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:
         """Function 22: (register AND and_mask) OR (or_mask AND NOT and_mask); `masks` are (and_mask, or_mask)."""
+
+    def refused(self, code: ExceptionCode, peer: Peer, now_us: int, frame: bytes) -> None:
+        """A write that the session itself refused (length, quantity, value, range): for the record, nothing is asked.
+        """

@@ -79,6 +79,12 @@ def checked(data: bytes | ExceptionCode, size: int) -> bytes | ExceptionCode:
                        f"expected bytes of that length or an ExceptionCode")
 
 
+def _refused(request: Request, code: ExceptionCode) -> ExceptionCode:
+    """A write that the bank will never see as one: it goes on record all the same."""
+    request.bank.refused(code, request.peer, request.now_us, request.frame)
+    return code
+
+
 def _read_bits(request: Request) -> Answer:
     """6.1, 6.2."""
     pdu = request.pdu
@@ -117,10 +123,10 @@ def _write_coil(request: Request) -> Answer:
     """6.5: 0x0000 is off, 0xFF00 is on, all else is no value."""
     pdu = request.pdu
     if len(pdu) != _HEAD.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     _, address, value = _HEAD.unpack(pdu)
     if value not in _COIL:
-        return _VALUE
+        return _refused(request, _VALUE)
     code = request.bank.write_bits(address, (_COIL[value],), request.peer, request.now_us, request.frame)
     return pdu if code is None else code
 
@@ -129,7 +135,7 @@ def _write_register(request: Request) -> Answer:
     """6.6."""
     pdu = request.pdu
     if len(pdu) != _HEAD.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     _, address, _ = _HEAD.unpack(pdu)
     code = request.bank.write_registers(address, pdu[3:], request.peer, request.now_us, request.frame)
     return pdu if code is None else code
@@ -144,12 +150,12 @@ def _write_coils(request: Request) -> Answer:
     """6.11: what pads the last byte is not looked at."""
     pdu = request.pdu
     if len(pdu) < _HEAD_COUNTED.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     _, address, count, size = _HEAD_COUNTED.unpack_from(pdu)
     if not 1 <= count <= MAX_WRITE_BITS or size != (count + 7) // 8 or len(pdu) != _HEAD_COUNTED.size + size:
-        return _VALUE
+        return _refused(request, _VALUE)
     if address + count > SPACE:
-        return _ADDRESS
+        return _refused(request, _ADDRESS)
     bits = tuple(bit for byte in pdu[_HEAD_COUNTED.size:] for bit in _BITS[byte])[:count]
     code = request.bank.write_bits(address, bits, request.peer, request.now_us, request.frame)
     return pdu[:5] if code is None else code
@@ -159,12 +165,12 @@ def _write_registers(request: Request) -> Answer:
     """6.12."""
     pdu = request.pdu
     if len(pdu) < _HEAD_COUNTED.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     _, address, count, size = _HEAD_COUNTED.unpack_from(pdu)
     if not 1 <= count <= MAX_WRITE_REGISTERS or size != 2 * count or len(pdu) != _HEAD_COUNTED.size + size:
-        return _VALUE
+        return _refused(request, _VALUE)
     if address + count > SPACE:
-        return _ADDRESS
+        return _refused(request, _ADDRESS)
     code = request.bank.write_registers(address, pdu[_HEAD_COUNTED.size:], request.peer, request.now_us, request.frame)
     return pdu[:5] if code is None else code
 
@@ -173,7 +179,7 @@ def _mask_register(request: Request) -> Answer:
     """6.16."""
     pdu = request.pdu
     if len(pdu) != _MASKS.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     _, address, and_mask, or_mask = _MASKS.unpack(pdu)
     code = request.bank.mask_register(address, (and_mask, or_mask), request.peer, request.now_us, request.frame)
     return pdu if code is None else code
@@ -187,16 +193,16 @@ def _exchange_registers(request: Request) -> Answer:
     """
     pdu = request.pdu
     if len(pdu) < _EXCHANGE.size:
-        return _VALUE
+        return _refused(request, _VALUE)
     function, source, wanted, target, count, size = _EXCHANGE.unpack_from(pdu)
     if (not 1 <= wanted <= MAX_READ_REGISTERS or not 1 <= count <= MAX_EXCHANGED_REGISTERS
             or size != 2 * count or len(pdu) != _EXCHANGE.size + size):
-        return _VALUE
+        return _refused(request, _VALUE)
     if target + count > SPACE:
-        return _ADDRESS
+        return _refused(request, _ADDRESS)
     before = _registers(request, _HOLDING, source, wanted)
     if not isinstance(before, bytes):
-        return before
+        return _refused(request, before)
     code = request.bank.write_registers(target, pdu[_EXCHANGE.size:], request.peer, request.now_us, request.frame)
     if code is not None:
         return code

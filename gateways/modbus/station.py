@@ -25,7 +25,7 @@ from cosim.errors import Problem, ScenarioError
 from cosim.plugins.stations import StationConfig, StationSite
 from cosim.points import PointDatabase
 from gateways.gate import Gate, WriteAnswer, WriteRequest
-from gateways.modbus.bank import Bank, ExceptionCode, Table
+from gateways.modbus.bank import Bank, ExceptionCode, Table, malformed_words
 from gateways.modbus.image import ImageMaker
 from gateways.modbus.writes import Ask, WriteMap
 from gateways.peer import Peer
@@ -130,6 +130,11 @@ class ListBank:
                       frame: bytes) -> ExceptionCode | None:
         """Function 22."""
         return self._submit(self._writes.mask(address, masks, peer.role, self._own), peer, now_us, frame)
+
+    def refused(self, code: ExceptionCode, peer: Peer, now_us: int, frame: bytes) -> None:
+        """What the session refused goes on record as every write does."""
+        self._gate.write(WriteRequest(self._name, peer, frame, self._gate.sim_us(now_us), (), (), (),
+                                      malformed_words(code)))
 
     def _submit(self, ask: Ask, peer: Peer, now_us: int, frame: bytes) -> ExceptionCode | None:
         """Every write goes to the gate, a refused one too: it is the gate that audits."""

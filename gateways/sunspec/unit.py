@@ -18,7 +18,7 @@ from math import isnan
 
 from cosim.points import PointDatabase, Snapshot
 from gateways.gate import Gate, WriteAnswer, WriteRequest
-from gateways.modbus.bank import Bank, ExceptionCode, Table
+from gateways.modbus.bank import Bank, ExceptionCode, Table, malformed_words
 from gateways.modbus.station import CODES
 from gateways.peer import Peer, Role
 from gateways.sunspec import controls, models, timers
@@ -110,6 +110,10 @@ class SunSpecUnit:
         and_mask, or_mask = masks
         value = (int.from_bytes(now, "big") & and_mask) | (or_mask & ~and_mask & 0xFFFF)
         return self.write_registers(address, value.to_bytes(2, "big"), peer, now_us, frame)
+
+    def refused(self, code: ExceptionCode, peer: Peer, now_us: int, frame: bytes) -> None:
+        """What the session refused goes on record as every write does."""
+        self._refuse(Fault(code, malformed_words(code)), self._request((), peer, now_us, frame))
 
     def write_registers(self, address: int, data: bytes, peer: Peer, now_us: int, frame: bytes) -> ExceptionCode | None:
         """Whole points of one model: all of them, or none."""

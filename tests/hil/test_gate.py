@@ -167,3 +167,18 @@ def test_a_write_of_no_point_is_audited(served: Served) -> None:
     assert served.submitted == 0
     (record,) = served.records()
     assert ": WMaxLimPct_RvrtTms; taken; bytes 00" in record.detail
+
+
+def test_a_flood_is_counted_and_not_written_out(tmp_path: Path) -> None:
+    """Ten thousand writes beyond the rate: every one refused and counted, a record for the first and one a second."""
+    served = Served(tmp_path, GateOptions(per_peer=RateLimit(1.0, 3.0), per_tag=RateLimit()))
+    served.to(2_500_000)
+    answers = [served.ask({P: float(i % 100)}) for i in range(10_000)]
+    assert answers[:3] == [WriteAnswer.TAKEN] * 3
+    assert set(answers[3:]) == {WriteAnswer.RATE_LIMITED}
+    assert served.gate.counts["rate_limited"] == 9_997
+    served.end()
+    kinds = [record.kind for record in served.records()]
+    assert kinds.count("write") == 4
+    (flood,) = [record for record in served.records() if record.kind == "flood"]
+    assert flood.fields["writes"] == 9_996

@@ -38,7 +38,7 @@ name: interop
 duration_s: 600
 step_s: 0.1
 grid: {network: case33bw, load_scale: 0.4}
-shield: enforce
+shield: {mode: enforce, allow_loops: true}
 record: {period_s: 0.1}
 devices:
   - {kind: battery, name: store, bus: "18", p_max_kw: 500, e_rated_kwh: 1000}

@@ -38,6 +38,7 @@ class FakeBank:
     """Tables of plain numbers.  Cell n holds n % 2 in the bit tables and 7 n in the registers' tables."""
 
     identification: Mapping[int, bytes] = field(default_factory=lambda: dict(IDENTIFICATION))
+    malformed: list[tuple[ExceptionCode, bytes]] = field(default_factory=list)
     tables: dict[Table, list[int]] = field(default_factory=lambda: {
         table: [cell % 2 if table < Table.HOLDING_REGISTERS else 7 * cell for cell in range(size)]
         for table, size in SIZES.items()})
@@ -80,6 +81,10 @@ class FakeBank:
         self.writes.append(Write(address, data, now_us, frame))
         values = [int.from_bytes(data[at:at + 2], "big") for at in range(0, len(data), 2)]
         return self._store(address, values)
+
+    def refused(self, code: ExceptionCode, peer: Peer, now_us: int, frame: bytes) -> None:
+        """Notes it."""
+        self.malformed.append((code, frame))
 
     def mask_register(self, address: int, masks: tuple[int, int], peer: Peer, now_us: int,
                       frame: bytes) -> ExceptionCode | None:

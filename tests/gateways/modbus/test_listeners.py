@@ -47,6 +47,9 @@ class Registers:
         """By role."""
         return None if peer.role >= Role.OPERATOR else ExceptionCode.ILLEGAL_FUNCTION
 
+    def refused(self, code, peer, now_us, frame):
+        """Nothing is kept."""
+
     def mask_register(self, address, masks, peer, now_us, frame):
         """None here."""
         return ExceptionCode.ILLEGAL_DATA_ADDRESS

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateways.modbus.bank import Table
+from gateways.modbus.bank import ExceptionCode, Table
 from gateways.modbus.diagnostics import Counters, Diagnostics
 from gateways.modbus.identification import read_device_identification
+from gateways.modbus.pdu import Request, answer
 from tests.gateways.modbus.fakes import (
     BUSY,
     FAILING,
     IDENTIFICATION,
+    PEER,
     BrokenBank,
     FakeBank,
     Write,
@@ -366,3 +368,23 @@ def test_rtu_answers_the_same(pdus: list[bytes]) -> None:
         out = session.receive(framed(pdu), 0)
         assert out in (framed(expected), b"")
         assert out or session.closing or session.next_us() == 5_000_000
+
+
+@pytest.mark.parametrize("pdu", ["05 0013 1234", "06 0001", "0F 0013 000A 03 CD0100", "10 0001 0002 03 000A01", "16 0004 00F2",
+                                 "10 FFFF 0002 04 00000000", "17 0003 0000 000E 0001 02 00FF", "17 FFFF 0002 000E 0001 02 00FF"])
+def test_a_write_that_is_none_is_told_to_the_bank_for_the_record(pdu: str) -> None:
+    """Length, value, quantity, byte count, range: the bank is asked for nothing, and hears of it once."""
+    bank = FakeBank()
+    frame = bytes.fromhex(pdu)
+    answered = answer(Request(frame, b"frame", 5, bank, PEER, Diagnostics(Counters(), Counters(), serial=False)))
+    assert isinstance(answered, ExceptionCode)
+    assert bank.malformed == [(answered, b"frame")]
+    assert bank.writes == []
+
+
+@pytest.mark.parametrize("pdu", ["03 0000 0000", "01 0000 FFFF", "65", "2B 0D"])
+def test_a_read_that_is_none_is_not(pdu: str) -> None:
+    """Only writes go on record."""
+    bank = FakeBank()
+    answer(Request(bytes.fromhex(pdu), b"frame", 5, bank, PEER, Diagnostics(Counters(), Counters(), serial=False)))
+    assert bank.malformed == []
