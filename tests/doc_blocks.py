@@ -105,7 +105,8 @@ def _try_blocks(page: Path, folder: Path, beside: Beside) -> None:
         if block.language == "yaml":
             _try_yaml(block, folder, folder / (block.file or f"piece_{number}.yaml"))
         elif block.language == "python" and not block.file:
-            _run_python(block, folder, folder / f"python_{number}.py")
+            text = beside.with_ports(block.text)
+            _run_python(replace(block, text=text), folder, folder / f"python_{number}.py")
         elif block.language == "sh":
             for line in block.text.replace("\\\n", " ").splitlines():
                 if not beside.takes(line):

@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import ssl
+import termios
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum
@@ -116,7 +117,7 @@ class Link:
                     return ""
             except GatewayError as error:
                 return str(error)
-            except (OSError, ValueError, RuntimeError, UnicodeError) as error:
+            except Exception as error:  # drivers of serial lines throw what they like (termios.error)
                 self._why = error
             self.close()
             return f"{self.endpoint}: {_in_words(self._why, self.timeout_s)}"
@@ -316,6 +317,8 @@ def _in_words(error: Exception | None, timeout_s: float) -> str:
         return os.strerror(error.errno).lower()
     if "refused" in str(error).lower():
         return "connection refused: nobody listens there"
+    if isinstance(error, termios.error):
+        return f"the line does not take these settings ({error.args[-1]}); a pseudo-terminal has no parity: @19200,N"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 

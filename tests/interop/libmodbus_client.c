@@ -15,6 +15,14 @@ static void refused(int done, const char *what) {
     printf("%s %d\n", what, done >= 0 ? 0 : errno > MODBUS_ENOBASE ? errno - MODBUS_ENOBASE : -1);
 }
 
+/* modbus_set_float_abcd of 3.1.6 puts the bytes in the order DCBA, unlike its own modbus_get_float_abcd. */
+static void set_float(float value, uint16_t *words) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    words[0] = (uint16_t) (bits >> 16);
+    words[1] = (uint16_t) bits;
+}
+
 static void read_all(modbus_t *ctx) {
     uint16_t words[10];
     uint8_t bits[3];
@@ -28,7 +36,7 @@ static void read_all(modbus_t *ctx) {
 static void write_all(modbus_t *ctx, float kw) {
     uint16_t words[2], back[2], steps = 0;
     uint8_t ties[2] = {1, 1}, seen[2] = {0, 0};
-    modbus_set_float_abcd(kw, words);
+    set_float(kw, words);
     must(modbus_write_registers(ctx, 0, 2, words), "function 16");
     must(modbus_write_register(ctx, 3, 1), "function 6");
     must(modbus_write_bits(ctx, 0, 2, ties), "function 15");
@@ -41,7 +49,7 @@ static void write_all(modbus_t *ctx, float kw) {
     }
     printf("set %.9g\nsteps %d\nties %d%d\n", modbus_get_float_abcd(back), steps, seen[0], seen[1]);
     must(modbus_mask_write_register(ctx, 8, 0xFFFC, 0), "function 22");
-    modbus_set_float_abcd(-kw, words);
+    set_float(-kw, words);
     must(modbus_write_and_read_registers(ctx, 0, 2, words, 3, 1, &steps), "function 23");
     printf("exchanged %d\n", steps);
     refused(modbus_write_registers(ctx, 6, 2, words), "read_only");

@@ -50,13 +50,14 @@ def test_poll_shows_every_tag_in_few_requests(device: Device, points: Path, caps
     outcome = run(modbus, "poll", f"127.0.0.1:{device.port}", "--points", points)
     lines = capsys.readouterr().out.splitlines()
     assert outcome.exit is Exit.DONE
-    assert lines[1].split() == "bus1.v_pu ir 0 = 30001 (300001) 1.02 pu good 3f 82 8f 5c".split()
-    assert lines[2].split() == "bus1.p_kw ir 2 = 30003 (300003) -12.3 kW good ff 85".split()
+    assert " ".join(lines[1].split()) == "bus1.v_pu ir 0 = 30001 (300001) 1.02 pu good 3f 82 8f 5c"
+    assert " ".join(lines[2].split()) == "bus1.p_kw ir 2 = 30003 (300003) -12.3 kW good ff 85"
     assert len(device.requests) == 3
 
 
 @pytest.mark.parametrize(("words", "values"), [
-    (("--address", "ir0", "--type", "float32"), [1.02]), (("--address", "40011", "--type", "float32", "--order", "CDAB"), [50]),
+    (("--address", "ir0", "--type", "float32"), [1.02]),
+    (("--address", "40011", "--type", "float32", "--order", "CDAB"), [50]),
     (("--address", "10", "--count", "3"), [0, 16968, 1]), (("--table", "co", "--address", "5"), [1]),
     (("--address", "hr 12"), [1]), (("--address", "400013"), [1])])
 def test_poll_of_addresses_in_every_notation(device: Device, words: tuple[str, ...], values: list[float]) -> None:
@@ -66,7 +67,8 @@ def test_poll_of_addresses_in_every_notation(device: Device, words: tuple[str, .
     assert [row["value"] for row in rows] == pytest.approx(values)
 
 
-def test_repeated_polls_as_csv_have_one_header(device: Device, points: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_polls_as_csv_have_one_header(device: Device, points: Path,
+                                               capsys: pytest.CaptureFixture[str]) -> None:
     """Three polls of six tags."""
     run(modbus, "poll", f"127.0.0.1:{device.port}", "--points", points, "--csv", "--every", 0.02, "--times", 3)
     lines = capsys.readouterr().out.splitlines()
@@ -165,7 +167,7 @@ def test_scada_refuses_a_command_it_does_not_know_before_it_starts(points: Path,
     """And a configuration that is not there."""
     with pytest.raises(GatewayError, match="no command"):
         run(scada, tmp_path / "room.yaml", "--do", "jump")
-    with pytest.raises(ScenarioError, match="room.yaml"):
+    with pytest.raises(ScenarioError, match=r"room\.yaml"):
         run(scada, tmp_path / "room.yaml")
 
 

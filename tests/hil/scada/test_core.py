@@ -287,7 +287,8 @@ def test_unknown_keys_are_refused(points: Path) -> None:
 @pytest.mark.parametrize(("text", "transport", "host", "port"), [
     ("127.0.0.1:5020", Transport.TCP, "127.0.0.1", 5020), ("plc", Transport.TCP, "plc", 502),
     ("[::1]:502", Transport.TCP, "::1", 502), ("tls:plc", Transport.TLS, "plc", 802),
-    ("rtu:plc:4001", Transport.RTU_OVER_TCP, "plc", 4001), ("serial:/dev/ttyS1@9600,N,2", Transport.SERIAL, "/dev/ttyS1", 0),
+    ("rtu:plc:4001", Transport.RTU_OVER_TCP, "plc", 4001),
+    ("serial:/dev/ttyS1@9600,N,2", Transport.SERIAL, "/dev/ttyS1", 0),
     ("tls:802", Transport.TCP, "tls", 802)])
 def test_addresses_of_devices(text: str, transport: Transport, host: str, port: int) -> None:
     """All forms that the documentation names."""
@@ -306,7 +307,7 @@ def test_other_addresses_are_refused_in_one_line(text: str) -> None:
 @pytest.mark.parametrize("line", ["set x", "set x y", "jump", "quit now", "set a b c"])
 def test_a_command_that_is_not_understood_says_what_is(line: str) -> None:
     """In words."""
-    with pytest.raises(GatewayError, match="expected|commands"):
+    with pytest.raises(GatewayError, match=r"expected|commands"):
         parse_command(line)
 
 

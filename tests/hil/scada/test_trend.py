@@ -16,7 +16,8 @@ def rows(n: int, first: int = 0) -> TrendBuffer:
     """A buffer of n rows whose values count from `first`."""
     buffer = TrendBuffer(("a/x", "a/y"))
     for i in range(first, first + n):
-        buffer.add(i % 2, 1_700_000_000_000 + i, float(i), float(i), TagQuality.STALE if i % 3 == 0 else TagQuality.GOOD)
+        quality = TagQuality.STALE if i % 3 == 0 else TagQuality.GOOD
+        buffer.add(i % 2, 1_700_000_000_000 + i, float(i), float(i), quality)
     return buffer
 
 
