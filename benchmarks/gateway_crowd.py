@@ -45,14 +45,15 @@ def crowd(effort: Effort) -> Iterator[Row]:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     scans, busy = found.scans, found.busy
-    lost = busy.lost + found.idle.lost + found.idle_lost
-    yield reached(f"{PORTS * UNITS} stations scanned at {SCAN_S:g} s beside {IDLE} idle and {BUSY} busy sessions: missed",
-                  scans.lost, f"of {len(scans.seconds) + scans.lost:,} scans", f"{busy.lost} of "
-                  f"{len(busy.seconds) + busy.lost:,} busy sessions' requests; {found.idle_lost + found.idle.lost} of {IDLE} idle "
-                  "ones", "0", ok=not scans.lost + lost)
+    idle_lost = found.idle.lost + found.idle_lost
+    yield reached(f"{PORTS * UNITS} stations at {SCAN_S:g} s beside {IDLE} idle and {BUSY} busy sessions: missed scans",
+                  scans.lost, f"of {len(scans.seconds) + scans.lost:,}", f"{busy.lost} of "
+                  f"{len(busy.seconds) + busy.lost:,} busy sessions' requests; {idle_lost} of the idle ones' lost",
+                  "0", ok=not scans.lost + busy.lost + idle_lost)
     overruns, floor = record["overruns"]["count"], late_of(record["floor"].get("lateness", {}), STEP_MS)
     yield reached("the same: overruns of the 10 Hz grid", overruns, f"of {record['rates'][0]['lateness']['count']:,}",
-                  f"null loop beside it ({floor} more than {STEP_MS:g} ms late)", "<= the floor's", ok=overruns <= floor)
+                  f"null loop beside it ({floor} more than {STEP_MS:g} ms late)", "<= the floor's",
+                  ok=overruns <= floor)
     yield told("the same: time of a scan, p99", scans.ms(0.99), "ms", f"three requests; p50 {scans.ms(0.5):.3g} ms")
     yield told("the same: share of the step that the grid took", 100 * record["rates"][0]["utilisation_mean"], "%",
                f"most {100 * record['rates'][0]['utilisation_max']:.0f} %")

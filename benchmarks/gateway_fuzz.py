@@ -1,6 +1,7 @@
 """Figure 6: a million frames with something wrong, and what the server is like afterwards.
 
-Frames come from `tests.gateways.modbus.fuzzing`: a third is sound, most have one thing wrong.  A connection is used on
+Frames come from `tests.gateways.modbus.fuzzing` (a third is sound, most have one thing wrong), and every fifth is a
+sound write at the edge of what may be written.  A connection is used on
 while the bytes on it are whole frames; after others it is cut, as nobody knows how the server reads on.  After every
 thousand frames a healthy master asks and must be answered within two seconds.  Limits on the rate of writes are lifted
 as far as they can be, so that writes are judged by what they ask.
@@ -102,13 +103,25 @@ def is_whole(data: bytes) -> bool:
     return at == len(data)
 
 
+def near_write(rng: random.Random) -> bytes:
+    """Registers about the writable ones: whole values and halves, in bounds, on them, just beyond, and no numbers."""
+    values = (0.0, 100.0, -100.0, 100.1, 400.0, -400.0, 400.1, 1e30, float("nan"), float("inf"), rng.uniform(-99, 99))
+    count = rng.randrange(1, 5)
+    data = struct.pack(">ff", rng.choice(values), rng.choice(values))[:2 * count]
+    data += rng.randbytes(2 * count - len(data))
+    address = rng.choice((10, 10, 12, rng.randrange(7, 16)))
+    pdu = (struct.pack(">BHHB", 16, address, count, 2 * count) if rng.random() < 0.7 else
+           struct.pack(">BHHHHB", 23, 0, 2, address, count, 2 * count)) + data
+    return struct.pack(">HHHB", rng.randrange(0x10000), 0, len(pdu) + 1, 1) + pdu
+
+
 def bombard(server: Running, frames: int) -> Toll:
     """All frames; stops early when the server is gone."""
     rng, toll, leaving = random.Random(SEED), Toll(), deque[socket.socket]()
     links = [Hostile(server.port, leaving) for _ in range(SESSIONS)]
     with connections(server.port, 1) as (healthy,):
         for sent in range(frames):
-            links[sent % SESSIONS].send(mutated(rng), toll)
+            links[sent % SESSIONS].send(mutated(rng) if sent % 5 else near_write(rng), toll)
             if sent % ROUND == ROUND - 1:
                 if server.process.poll() is not None:
                     break
@@ -131,25 +144,35 @@ class Hostile:
 
     def send(self, data: bytes, toll: Toll) -> None:
         """On the connection there is, or on a new one; what has been answered is read and dropped."""
+        if self._socket is not None and not self._hears(toll):
+            self.leave()
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=HANG_S)
+            self._socket.setblocking(False)
             toll.reconnections += 1
         try:
-            self._socket.sendall(data)
-            with suppress(BlockingIOError):
-                answers = self._socket.recv(RECEIVE, socket.MSG_DONTWAIT)
-                toll.answers += len(answers)
-                if not answers:
-                    self.leave()
-        except TimeoutError:
+            self._socket.send(data)
+        except BlockingIOError:  # it reads no more, although every answer was taken
             toll.hangs += 1
             self.leave()
-        except OSError:  # the server has closed, as it should after some
+        except OSError:  # it has closed, as it should after some
             self.leave()
         if not is_whole(data):
             self.leave()
             if len(self._leaving) > LEAVING:
                 see_off(self._leaving.popleft(), toll)
+
+    def _hears(self, toll: Toll) -> bool:
+        """Take the answers there are; False: the server has closed."""
+        assert self._socket is not None
+        try:
+            answers = self._socket.recv(RECEIVE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        toll.answers += len(answers)
+        return bool(answers)
 
     def leave(self) -> None:
         """Say that nothing more will come."""
@@ -162,6 +185,7 @@ class Hostile:
 
 def see_off(leaving: socket.socket, toll: Toll) -> None:
     """The server is to have read what came and closed."""
+    leaving.settimeout(HANG_S)
     try:
         while data := leaving.recv(RECEIVE):
             toll.answers += len(data)

@@ -121,7 +121,7 @@ def _open_loop(opened: Sequence[socket.socket], per_second: float, total: int, l
             connection.send(read_request(sent))
             sent += 1
         waiting = sent - len(found.seconds)
-        if sent == total and not waiting or now > last:
+        if (sent == total and not waiting) or now > last:
             break
         until = begun + sent / per_second if sent < total else last
         for number in select.select(numbers, (), (), max(0.0, until - clock()))[0]:

@@ -42,8 +42,9 @@ def loris(effort: Effort) -> Iterator[Row]:
     rise = median(a.ms(0.99) / b.ms(0.99) for a, b in pairs) - 1
     lost = sum(a.lost for a, _ in pairs)
     yield reached(f"{NUMBER} slow-loris connections: p99 of {PER_SECOND:,.0f} healthy requests/s", beside, "ms",
-                  f"without them ({alone_ms:.3g} ms); {lost} not answered", f"rise <= {MOST_RISE:.0%} or {MOST_MS:g} ms",
-                  ratio=1 + rise, ok=not lost and (rise <= MOST_RISE or beside - alone_ms <= MOST_MS))
+                  f"without them ({alone_ms:.3g} ms); {lost} not answered",
+                  f"rise <= {MOST_RISE:.0%} or {MOST_MS:g} ms", ratio=1 + rise,
+                  ok=not lost and (rise <= MOST_RISE or beside - alone_ms <= MOST_MS))
 
 
 @contextmanager

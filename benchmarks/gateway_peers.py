@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 import sys
-import threading
 
 REGISTERS = 100
 #: What every server here holds, so that answers are as long and as full as ours.
@@ -93,9 +92,7 @@ def _pymodbustcp() -> None:
     server = ModbusServer("127.0.0.1", port, no_block=True, data_bank=bank)
     server.start()
     print(port, flush=True)
-    ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), ended.set()), daemon=True).start()
-    ended.wait()
+    sys.stdin.buffer.read()
     os._exit(0)  # its threads wait for sessions
 
 

@@ -64,6 +64,6 @@ def replayed(folder: Path) -> bool:
     command = [sys.executable, "-m", "cosim.cli", "replay", str(folder), "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)  # noqa: S603
     if done.returncode:
-        print(f"replay of {folder} ended with {done.returncode}: {done.stdout[:500]}{done.stderr[:500]}", file=sys.stderr)
+        print(f"replay ended with {done.returncode}: {done.stdout[:500]}{done.stderr[:500]}", file=sys.stderr)
         return False
     return bool(json.loads(done.stdout))

@@ -16,8 +16,9 @@ from benchmarks.gateway_servers import Running, ours, peer
 from benchmarks.harness import Comparison, Rate, Reach, Row
 
 SESSIONS = 16
-PEERS = (("pymodbus", "pymodbus's server", Reach(True, 2.5)), ("echo", "bare asyncio echo of the same bytes",
-         Reach(True, 0.6)), ("pymodbustcp", "pyModbusTCP's server", None), ("libmodbus", "libmodbus, select() in C", None))
+PEERS = (("pymodbus", "pymodbus's server", Reach(True, 2.5)),
+         ("echo", "bare asyncio echo of the same bytes", Reach(True, 0.6)),
+         ("pymodbustcp", "pyModbusTCP's server", None), ("libmodbus", "libmodbus, select() in C", None))
 
 
 def throughput(effort: Effort) -> Iterator[Row]:

@@ -93,8 +93,8 @@ class _Assembler:
         given: Sequence[Mapping[str, Any]] = self._loaded.scenario.listeners or (DEFAULT_LISTENER,)
         changed = {key: value for key in ("host", "port") if (value := getattr(self._changes, key)) is not None}
         if changed and len(given) != 1:
-            raise GridloopError(f"--{next(iter(changed))}: the scenario has {len(given)} listeners; expected one (change "
-                                f"a listener's own with --set listeners.NAME.port=…)")
+            raise GridloopError(f"--{next(iter(changed))}: the scenario has {len(given)} listeners; expected one (to "
+                                f"change one of several: --set listeners.NAME.port=…)")
         return self._built("listener", "listeners", [{**mapping, **changed} for mapping in given],
                            lambda plugin, config: plugin.build(config, self._loaded.base_dir))
 

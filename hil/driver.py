@@ -59,13 +59,18 @@ class DriverOptions:
     """Come this much early and wait busily: for microseconds that an event loop's timers do not give."""
 
 
+def _nothing(_t_us: int, _now_ns: int) -> None:
+    """Nobody listens."""
+
+
 class Driver:
     """One served simulation.  `on_instant` is told of every instant processed and the wall time at its end."""
 
     def __init__(self, simulation: Simulation, stations: Sequence[Station], pacer: Pacer, clock: Clock, *,
-                 timing: Timing, options: DriverOptions, on_instant: Callable[[int, int], None]) -> None:
+                 timing: Timing, options: DriverOptions) -> None:
         self.simulation, self.pacer, self.timing = simulation, pacer, timing
-        self._stations, self._clock, self._options, self._on_instant = tuple(stations), clock, options, on_instant
+        self.on_instant: Callable[[int, int], None] = _nothing
+        self._stations, self._clock, self._options = tuple(stations), clock, options
         self._scans = 0
         self._skipped_to_us = -1
 
@@ -96,7 +101,7 @@ class Driver:
         t_us = min(self.pacer.now_us(), self._options.end_us)
         if t_us > self.simulation.now_us:
             self.simulation.advance_to(t_us)
-            self._on_instant(t_us, self._clock.now_ns())
+            self.on_instant(t_us, self._clock.now_ns())
 
     def _next_us(self) -> int:
         t_us = self._options.end_us
@@ -124,7 +129,7 @@ class Driver:
         if t_us >= self.simulation.now_us:
             self.simulation.advance_to(t_us)
         finished_ns = self._clock.now_ns()
-        self._on_instant(t_us, finished_ns)
+        self.on_instant(t_us, finished_ns)
         if t_us > self._skipped_to_us:  # a dropped scan did nothing: it says nothing of the timing
             self.timing.instant(t_us, due_ns, begun_ns, finished_ns, self.pacer.rate)
             if self.timing.scan.has(t_us):

@@ -70,7 +70,7 @@ class _NullLoop(asyncio.Protocol):
         self._due_ns = self._clock.now_ns()
         self._arm(loop)
         await ended
-        print(json.dumps({"lateness": self._lateness.to_dict(), "wakeup": self._wakeup.to_dict()}))  # noqa: T201
+        sys.stdout.write(json.dumps({"lateness": self._lateness.to_dict(), "wakeup": self._wakeup.to_dict()}) + "\n")
 
     def data_received(self, data: bytes) -> None:  # noqa: ARG002 - asyncio calls it so
         """The byte has arrived."""

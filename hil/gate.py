@@ -141,8 +141,8 @@ class CommandGate:
         """Write down how many writes of a peer were refused unread since the last one written in full."""
         for peer, unwritten in self._floods.items():
             if unwritten:
-                self._access.append(self._run.now_us, "flood", "gate", f"{peer}: {unwritten} more writes refused beyond "
-                                    f"{_rate_words(self._options.per_peer)}", writes=unwritten)
+                words = f"{peer}: {unwritten} more writes refused beyond {_rate_words(self._options.per_peer)}"
+                self._access.append(self._run.now_us, "flood", "gate", words, writes=unwritten)
         self._floods.clear()
         self._told_us = self._now_us
 

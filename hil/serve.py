@@ -184,8 +184,7 @@ class _Session:
         end_us = simulation.end_us if options.until_s is None else min(round(options.until_s * 1e6), simulation.end_us)
         self._driver = Driver(simulation, plant.stations, self._pacer, self._clock, timing=self._timing,
                               options=DriverOptions(end_us, options.policy, options.grace_scans,
-                                                    options.spin_us * 1000),
-                              on_instant=lambda t_us, now_ns: server.on_instant(t_us, now_ns))
+                                                    options.spin_us * 1000))
         server = Server(Parts(self._driver, plant, self._gate, self._clock, Spans(self._timing), self._wire,
                               look=lambda _: options.look(self.status()), ready=lambda: self._ready(server),
                               problem=options.say))

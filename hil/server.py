@@ -71,7 +71,7 @@ class Server:
         self._told: dict[str, tuple[int, int]] = {}
         """Refusals that were told: when, and how many were not since."""
         self._ended: asyncio.Future[tuple[str, str]] | None = None
-        parts.gate.on_submitted = self._submitted
+        parts.gate.on_submitted, parts.driver.on_instant = self._submitted, self.on_instant
 
     # -- the run -----------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import check_free, next_result, replacing
 from cosim.cli.run import check_until
-from cosim.cli.summary import served_table, summary_table
+from cosim.cli.served import served_table
+from cosim.cli.summary import summary_table
 from cosim.errors import ScenarioError
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     kpis = summary.get("kpis")
     figures = {**(kpis if isinstance(kpis, Mapping) else {}), **summary, "shield": shield_words(summary.get("shield"))}
     rows = [(words, _value(key, figures, unit)) for key, words, unit in _ROWS if figures.get(key) not in (None, "")]
-    return _drawn(rows)
+    return drawn(rows)
 
 
 def shield_words(shield: Any) -> str:
@@ -34,36 +34,6 @@ def shield_words(shield: Any) -> str:
     words = f"{n:,} {'intervention' if n == 1 else 'interventions'} in {active:,.2f} min"
     return words + (f", {infeasible:,.2f} min infeasible" if infeasible else ", always feasible") + (
         " (observing: nothing was moved)" if shield["mode"] == "observe" else "")
-
-
-def served_table(realtime: Mapping[str, Any]) -> str:
-    """What the wall clock and the masters did in a served run, aligned; each time beside the machine's noise floor."""
-    floor = realtime.get("floor") or {}
-    rows = [(f"{rate['name']}, late by", _times(rate["lateness"]) + f", {100 * rate['utilisation_mean']:.1f} % busy "
-             f"(at most {100 * rate['utilisation_max']:.1f} %)") for rate in realtime["rates"]
-            if rate["lateness"]["count"]]
-    rows += [(words, _times(realtime["spans"][name])) for name, words in _SPANS if realtime["spans"][name]["count"]]
-    rows += [(words, _times(floor[name])) for name, words in _FLOORS if floor.get(name, {}).get("count")]
-    overruns, writes, doors = realtime["overruns"], realtime["writes"], realtime["doors"]
-    worst = f", the worst {overruns['worst_ms']:.1f} ms at t = {overruns['worst_t_s']:g} s" if overruns["count"] else ""
-    rows.append(("overruns", f"{overruns['count']}{worst} ({realtime['policy']}; {realtime['skipped_scans']} scans "
-                             f"skipped, {realtime['slipped_s']:g} s slipped)"))
-    requests = sum(int(door.get("requests", 0)) for door in doors["listeners"].values())
-    rows.append(("masters", f"{doors['sessions']} sessions, {requests:,} requests, {writes['writes']} writes "
-                            f"({writes['taken']} taken), {doors['refused']} connections refused"))
-    denied = [f"{name} {why}" for name, why in (realtime.get("profile") or {}).items() if why != "ok"]
-    if denied:
-        rows.append(("real time", "; ".join(denied)))
-    return _drawn(rows)
-
-
-_SPANS = (("ingress_to_kernel", "write to kernel"), ("closed_loop", "write, solved, read back"))
-_FLOORS = (("lateness", "noise floor, timer"), ("wakeup", "noise floor, wake-up"))
-
-
-def _times(histogram: Mapping[str, Any]) -> str:
-    return (f"{histogram['p50_ms']:.2f} ms at the median, p99 {histogram['p99_ms']:.2f}, "
-            f"max {histogram['max_ms']:.2f}")
 
 
 #: Figures compared with the same run without the shield: (what it is of a run's KPIs, words, unit).
@@ -116,7 +86,7 @@ def _value(key: str, figures: Mapping[str, Any], unit: str) -> str:
     return " ".join(part for part in (str(value), unit, f"at {where}" if where else "") if part)
 
 
-def _drawn(rows: list[tuple[str, str]]) -> str:
+def drawn(rows: list[tuple[str, str]]) -> str:
     """With rich on a terminal; plain columns where a file or a pipe reads."""
     if not sys.stdout.isatty():
         width = max((len(words) for words, _ in rows), default=0)

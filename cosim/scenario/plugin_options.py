@@ -38,11 +38,9 @@ def plugin_slots(data: Any) -> Iterator[PluginSlot]:
         for key in ("policy", "fallback"):
             if isinstance(agent, dict) and isinstance(agent.get(key), dict):
                 yield PluginSlot("policy", ("agents", index, key), agent[key])
-    for index, disturbance in _items(data, "disturbances"):
-        yield PluginSlot("disturbance", ("disturbances", index), disturbance)
-    for key, family in (("listeners", "listener"), ("stations", "station")):
+    for key in ("disturbances", "listeners", "stations"):
         for index, mapping in _items(data, key):
-            yield PluginSlot(family, (key, index), mapping)
+            yield PluginSlot(key.removesuffix("s"), (key, index), mapping)
 
 
 def plugin_problems(data: Any, registry: Registry, places: Places) -> list[Problem]:

@@ -69,11 +69,11 @@ class SunSpecUnit:
 
     # -- reads -----------------------------------------------------------------------------------------------------
 
-    def read_bits(self, table: Table, address: int, count: int, peer: Peer) -> ExceptionCode:  # noqa: ARG002
+    def read_bits(self, table: Table, address: int, count: int, peer: Peer) -> ExceptionCode:  # noqa: ARG002 - banks are asked alike
         """SunSpec has holding registers only."""
         return ExceptionCode.ILLEGAL_FUNCTION
 
-    def read_registers(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:  # noqa: ARG002
+    def read_registers(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:  # noqa: ARG002 - banks are asked alike
         """Any part of the map."""
         if table is not Table.HOLDING_REGISTERS:
             return ExceptionCode.ILLEGAL_FUNCTION
@@ -94,7 +94,7 @@ class SunSpecUnit:
 
     # -- writes ----------------------------------------------------------------------------------------------------
 
-    def write_bits(self, address: int, bits: Sequence[bool], peer: Peer, now_us: int,  # noqa: ARG002
+    def write_bits(self, address: int, bits: Sequence[bool], peer: Peer, now_us: int,  # noqa: ARG002 - banks are asked alike
                    frame: bytes) -> ExceptionCode:
         """There are no coils."""
         fault = Fault(ExceptionCode.ILLEGAL_FUNCTION, f"coils from {address}: a SunSpec device has none")

@@ -58,7 +58,8 @@ def test_read_only_and_reset() -> None:
     assert bench.timing.overruns.count == 1
 
 
-@pytest.mark.parametrize("line", ["rate", "rate fast", "rate 1e9", "rate nan", "read-only maybe", "stop", "x" * 100_000])
+@pytest.mark.parametrize("line", ["rate", "rate fast", "rate 1e9", "rate nan", "read-only maybe", "stop",
+                                  "x" * 100_000])
 def test_what_it_does_not_know_it_says(line: str) -> None:
     """A wrong line changes nothing, and the answer says what would be taken."""
     bench = Bench()

@@ -162,7 +162,8 @@ def test_a_port_in_use_is_one_line_and_leaves_nothing(scenario: Path, tmp_path: 
 
 def test_what_can_be_opened_is(scenario: Path, tmp_path: Path) -> None:
     """Of two listeners one has no serial device: it is told in a line, and the other one serves."""
-    text = scenario.read_text().replace("listeners: [", "listeners: [{name: line, kind: modbus_rtu, device: /dev/none}, ")
+    text = scenario.read_text().replace("listeners: [",
+                                            "listeners: [{name: line, kind: modbus_rtu, device: /dev/none}, ")
     scenario.write_text(text.replace("unit: 7,", "unit: 7, listener: lan,"))
     with served(scenario, "--out", str(tmp_path / "run"), "--no-floor") as server:
         server.until("/dev/none")

@@ -25,7 +25,8 @@ class Mbpoll:
 
     def read(self, kind: str, address: int, count: int) -> list[float]:
         """Values of one poll, as it prints them."""
-        text = run(*self._head, "-a", "1", "-0", "-B", "-t", kind, "-r", str(address), "-c", str(count), "-1", self._where)
+        text = run(*self._head, "-a", "1", "-0", "-B", "-t", kind, "-r", str(address), "-c", str(count), "-1",
+                   self._where)
         return [float(value) for value in re.findall(r"^\[\d+\]:\s+(\S+)", text, re.MULTILINE)]
 
     def write(self, kind: str, address: int, *values: float, code: int = 0) -> str:

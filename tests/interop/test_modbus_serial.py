@@ -35,8 +35,8 @@ def test_ten_concurrent_reads_are_all_answered(plant: Plant) -> None:
 
 def test_it_writes_reads_back_and_is_refused(plant: Plant) -> None:
     """Functions 16, 15, 5 and 6; exceptions 02 and 03 reach the script as such."""
-    assert ask(plant, "write", "-44.75") == {"set": -44.75, "ties": [True, False], "read_only": 2, "half": 2, "range": 3,
-                                             "unmapped": 2}
+    assert ask(plant, "write", "-44.75") == {"set": -44.75, "ties": [True, False], "read_only": 2, "half": 2,
+                                             "range": 3, "unmapped": 2}
     settled(plant.setpoint_kw, -44.75)
     settled(lambda: plant.registers(3, 3, 1), b"\x00\x03")
     settled(lambda: plant.ask(b"\x01\x00\x00\x00\x02"), b"\x01\x01\x00")

@@ -29,7 +29,8 @@ def openssl() -> str:
 def issue(plant: Plant, openssl: str, tmp_path_factory: pytest.TempPathFactory):
     """Makes a certificate and a key by the openssl command line, signed by the plant's authority."""
     folder = tmp_path_factory.mktemp("openssl")
-    (folder / "ca.key").write_bytes(plant.authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    ca_key = plant.authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "ca.key").write_bytes(ca_key)
 
     def issued(name: str, extension: str | None) -> tuple[Path, Path]:
         key, request, certificate = (folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
@@ -77,7 +78,8 @@ def test_a_certificate_with_a_role_comes_in(plant: Plant, openssl: str, issue, v
 
 
 @pytest.mark.parametrize("extension", [None, f"{ROLE_OID}=ASN1:UTF8String:emperor", f"{ROLE_OID}=ASN1:INTEGER:1"])
-def test_without_a_role_that_is_one_nothing_is_answered(plant: Plant, openssl: str, issue, extension: str | None) -> None:
+def test_without_a_role_that_is_one_nothing_is_answered(plant: Plant, openssl: str, issue,
+                                                        extension: str | None) -> None:
     """The handshake may be done, the request gets no byte."""
     certificate, key = issue("nobody", extension)
     assert exchange(openssl, plant, READ, 1, "-cert", certificate, "-key", key)[0] == b""

@@ -34,9 +34,9 @@ def test_it_reads_what_the_run_has(plant: Plant, client: Any) -> None:
     tools = module("pyModbusTCP.utils", "pyModbusTCP")
     with plant.paused() as t_s:
         found = client.read_input_registers(0, 10)
-        (v18,) = (tools.decode_ieee(value) for value in tools.word_list_to_long(found[0:2]))
-        (v33,) = (tools.decode_ieee(value) for value in tools.word_list_to_long(found[2:4], big_endian=False))
-        (p_kw,) = (tools.decode_ieee(value, double=True) for value in tools.word_list_to_long(found[4:8], long_long=True))
+        v18 = tools.decode_ieee(tools.word_list_to_long(found[0:2])[0])
+        v33 = tools.decode_ieee(tools.word_list_to_long(found[2:4], big_endian=False)[0])
+        p_kw = tools.decode_ieee(tools.word_list_to_long(found[4:8], long_long=True)[0], double=True)
         bits = client.read_discrete_inputs(0, 3)
         plant.witness("pyModbusTCP", t_s, {"bus.18.v_pu": v18, "bus.33.v_pu": v33, "grid.slack_p_kw": p_kw,
                                            "grid.converged": float(bits[2])})

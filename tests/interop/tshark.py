@@ -9,7 +9,7 @@ from pathlib import Path
 
 #: Longest that tshark may take to read a capture.
 READ_S = 60.0
-_FIELDS = ("frame.number", "tcp.stream", "tcp.srcport", "mbtcp.trans_id", "modbus.func_code", "modbus.request_frame",
+_FIELDS = ("tcp.stream", "tcp.flags.syn", "tcp.flags.fin", "mbtcp.trans_id", "modbus.func_code",
            "modbus.exception_code", "_ws.malformed", "mbtcp.cannot_classify", "mbrtu.crc16.incorrect", "_ws.col.Info")
 
 
@@ -25,6 +25,9 @@ class Dissection:
     responses: Counter[tuple[str, str]] = field(default_factory=Counter)
     exceptions: Counter[str] = field(default_factory=Counter)
     functions: Counter[str] = field(default_factory=Counter)
+    opened: dict[str, None] = field(default_factory=dict)
+    """Streams whose beginning was captured; the same of their ends."""
+    closed: dict[str, None] = field(default_factory=dict)
 
 
 def dissect(capture: Path, *options: str) -> Dissection:
@@ -41,8 +44,13 @@ def dissect(capture: Path, *options: str) -> Dissection:
 
 
 def _add(found: Dissection, line: str) -> None:
-    _, stream, _, transactions, functions, _, exceptions, malformed, unclear, crc, info = line.split("|", 10)
+    stream, syn, fin, transactions, functions, exceptions, malformed, unclear, crc, info = line.split("|", 9)
     found.packets += 1
+    # 1 or True, by tshark's version.
+    if syn in ("1", "True"):
+        found.opened[stream] = None
+    if fin in ("1", "True"):
+        found.closed[stream] = None
     if malformed or unclear or crc or "Malformed" in info:
         found.bad.append(line)
     for code in filter(None, exceptions.split(",")):
@@ -56,8 +64,11 @@ def _add(found: Dissection, line: str) -> None:
         side[stream, transaction] += 1
 
 
-def check(found: Dissection) -> None:
-    """Nothing malformed, and every query has its response."""
+def check(found: Dissection, *, whole_only: bool = False) -> None:
+    """Nothing malformed, and every query has its response; `whole_only`: in streams captured from end to end."""
     assert not found.bad, found.bad[:10]
     assert found.queries, "a capture without requests proves nothing"
-    assert found.queries == found.responses, (found.queries - found.responses, found.responses - found.queries)
+    counted = [{key: n for key, n in side.items() if not whole_only or key[0] in found.opened.keys() & found.closed}
+               for side in (found.queries, found.responses)]
+    queries, responses = map(Counter, counted)
+    assert queries == responses, (queries - responses, responses - queries)

@@ -97,15 +97,17 @@ def _facts(data: Mapping[str, Any]) -> str:
              if overruns["count"] else "")
     refusals = ", ".join(f"{text(name.replace('_', ' '))} {count(n)}" for name, n in writes.items()
                          if n and name not in ("writes", "taken"))
+    busy = [(f"{text(rate['name'])} {number(100 * rate['utilisation_mean'])} % (at most "
+             f"{number(100 * rate['utilisation_max'])} %)") for rate in data["rates"]]
+    lost = (f"{plural(data['skipped_scans'], 'scan')} skipped, {duration_words(data['slipped_s'])} slipped")
+    sessions = (f"{count(doors['sessions'])}, at most {count(doors['most_open'])} at once, "
+                f"{count(doors['refused'])} connections refused")
     pairs = [
-        ("Busy", "; ".join(f"{text(rate['name'])} {number(100 * rate['utilisation_mean'])} % (at most "
-                           f"{number(100 * rate['utilisation_max'])} %)" for rate in data["rates"])),
-        ("Overruns", f"{plural(overruns['count'], 'scan')}{worst}; policy {text(data['policy'])}, "
-                     f"{plural(data['skipped_scans'], 'scan')} skipped, {duration_words(data['slipped_s'])} slipped"),
+        ("Busy", "; ".join(busy)),
+        ("Overruns", f"{plural(overruns['count'], 'scan')}{worst}; policy {text(data['policy'])}, {lost}"),
         ("Drift", f"{number(data['drift_ms'])} ms"),
         ("Writes", f"{count(writes['writes'])}, taken {count(writes['taken'])}{f' ({refusals})' if refusals else ''}"),
-        ("Sessions", f"{count(doors['sessions'])}, at most {count(doors['most_open'])} at once, "
-                     f"{count(doors['refused'])} connections refused"),
+        ("Sessions", sessions),
         *((f"Listener {text(name)}", ", ".join(f"{text(key)} {text(value)}" for key, value in door.items()))
           for name, door in doors["listeners"].items()),
         ("Asked of the system", "; ".join(f"{text(name)}: {text(word)}" for name, word in

@@ -370,8 +370,9 @@ def test_rtu_answers_the_same(pdus: list[bytes]) -> None:
         assert out or session.closing or session.next_us() == 5_000_000
 
 
-@pytest.mark.parametrize("pdu", ["05 0013 1234", "06 0001", "0F 0013 000A 03 CD0100", "10 0001 0002 03 000A01", "16 0004 00F2",
-                                 "10 FFFF 0002 04 00000000", "17 0003 0000 000E 0001 02 00FF", "17 FFFF 0002 000E 0001 02 00FF"])
+@pytest.mark.parametrize("pdu", [
+    "05 0013 1234", "06 0001", "0F 0013 000A 03 CD0100", "10 0001 0002 03 000A01", "16 0004 00F2",
+    "10 FFFF 0002 04 00000000", "17 0003 0000 000E 0001 02 00FF", "17 FFFF 0002 000E 0001 02 00FF"])
 def test_a_write_that_is_none_is_told_to_the_bank_for_the_record(pdu: str) -> None:
     """Length, value, quantity, byte count, range: the bank is asked for nothing, and hears of it once."""
     bank = FakeBank()

@@ -91,19 +91,21 @@ def test_a_window_of_a_battery_reverts() -> None:
 
 
 def test_the_time_left_counts_down_and_a_new_write_restarts_it() -> None:
-    """RvrtRem in seconds, rounded up; writing the same value again is what keeps a control alive."""
+    """RvrtRem in seconds, rounded up (no 0 while it runs); writing the same again keeps a control alive."""
     rig = Rig()
     client = rig.client()
     put(client, 704, {"WMaxLimPctRvrtTms": 10, "WMaxLimPct": 50})
     put(client, 704, {"WMaxLimPctEna": 1})
     left = []
+    rig.simulation.advance_to(500_000)
+    put(client, 704, {"WMaxLimPct": 50})  # 0.5 s after a scan: at scans, half a second more is left
     for _ in range(3):
         rig.advance_s(3)
         left.append(model(client, 704).WMaxLimPctRvrtRem.value)
-    assert left == [7, 4, 1]
+    assert left == [8, 5, 2]
     put(client, 704, {"WMaxLimPct": 50})
     rig.advance_s(3)
-    assert model(client, 704).WMaxLimPctRvrtRem.value == 7
+    assert model(client, 704).WMaxLimPctRvrtRem.value == 8
     assert rig.read("pv.p_kw") == 750
     rig.advance_s(8)
     assert model(client, 704).WMaxLimPctRvrtRem.value == 0
@@ -183,12 +185,12 @@ def test_a_heartbeat_that_never_began_is_not_missed() -> None:
     assert rig.read("pv.p_kw") == 150
 
 
-def test_an_order_to_cease_outlives_the_heartbeat() -> None:
+@pytest.mark.parametrize(("number", "path"), [(715, "OpCtl"), (123, "Conn"), (703, "ES")])
+def test_an_order_to_cease_outlives_the_heartbeat(number: int, path: str) -> None:
     """Who was told to disconnect does not come back because nobody talks to it any more."""
     rig = Rig(heartbeat_s=5)
     client = rig.client()
-    put(client, 715, {"OpCtl": 0})
-    put(client, 123, {"Conn": 0})
+    put(client, number, {path: 0})
     put(client, 715, {"ControllerHb": 1})
     rig.advance_s(30)
     assert rig.read("pv.p_kw") == 0
