@@ -183,8 +183,8 @@ def patiently(plant: Plant, pdu: bytes) -> bytes:
     return answer
 
 
-def test_ours_is_as_the_standard_has_it_and_libmodbus_differs_for_known_reasons(stands_still: Plant,
-                                                                                slave: Slave) -> None:
+def test_ours_is_as_the_standard_has_it_and_libmodbus_differs_for_known_reasons(slave: Slave,
+                                                                                stands_still: Plant) -> None:
     """500 requests; every answer of ours is the judge's, every difference has one of the reasons."""
     reasons: Counter[str] = Counter()
     before = [stands_still.registers(3, 0, 9), stands_still.registers(4, 0, 15)]
