@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.gateway_effort import Effort, reached, told
 from benchmarks.gateway_load import READ, RECEIVE, Latencies, connections
-from benchmarks.gateway_servers import ours
+from benchmarks.gateway_servers import Shape, ours
 from benchmarks.harness import Row
 
 PORTS, UNITS, IDLE, BUSY = 4, 50, 500, 50
@@ -39,7 +39,7 @@ def crowd(effort: Effort) -> Iterator[Row]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     try:
-        with ours(ports=PORTS, units=UNITS) as server:
+        with ours(shape=Shape(PORTS, UNITS)) as server:
             found = scan_all(server.ports, effort.crowd_s)
             record = server.end()
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.gateway_effort import Effort, reached
 from benchmarks.gateway_load import RECEIVE, connections
-from benchmarks.gateway_servers import ours
+from benchmarks.gateway_servers import Shape, ours
 from benchmarks.harness import ROOT, Row
 
 MASTERS = 4
@@ -23,7 +23,8 @@ def replays(effort: Effort) -> Iterator[Row]:
     """Serve, end, replay; as often as asked for."""
     same, writes, taken = 0, 0, 0
     for seed in range(effort.replays):
-        with ours("--no-floor", "--rate", str(10 + seed % 11), "--write-rate", "500", recorded='["*"]') as server:
+        with ours("--no-floor", "--rate", str(10 + seed % 11), "--write-rate", "500",
+                  shape=Shape(recorded='["*"]')) as server:
             talk(server.port, random.Random(seed), effort.replay_s)
             counts = server.end()["writes"]
             same += replayed(server.run)

@@ -96,9 +96,20 @@ class Running:
         return record
 
 
-def write_scenario(folder: Path, ports: int = 1, units: int = 1, recorded: str = "[]") -> Path:
-    """`ports` doors with `units` stations of the same list behind each; `recorded`: which points are kept."""
-    doors = [f"  - {{name: door{i}, kind: modbus_tcp, port: 0, max_sessions: 4000}}" for i in range(ports)]
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Of our scenario: doors, stations of the same list behind each, which points are kept, options of the doors."""
+
+    ports: int = 1
+    units: int = 1
+    recorded: str = "[]"
+    door: str = "max_sessions: 4000"
+
+
+def write_scenario(folder: Path, shape: Shape) -> Path:
+    """The scenario and its point list."""
+    ports, units, recorded = shape.ports, shape.units, shape.recorded
+    doors = [f"  - {{name: door{i}, kind: modbus_tcp, port: 0, {shape.door}}}" for i in range(ports)]
     stations = [f"  - {{name: rtu{i}-{unit}, kind: modbus, listener: door{i}, unit: {unit}, points: rtu.csv}}"
                 for i in range(ports) for unit in range(1, units + 1)]
     (folder / "rtu.csv").write_text(POINTS, encoding="utf-8")
@@ -109,15 +120,15 @@ def write_scenario(folder: Path, ports: int = 1, units: int = 1, recorded: str =
 
 
 @contextmanager
-def ours(*arguments: str, ports: int = 1, units: int = 1, recorded: str = "[]") -> Iterator[Running]:
+def ours(*arguments: str, shape: Shape = Shape()) -> Iterator[Running]:
     """``gridloop serve`` in a folder of its own, which goes when the context ends; killed if it still runs then."""
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as name:
         folder = Path(name)
-        scenario = write_scenario(folder, ports, units, recorded)
+        scenario = write_scenario(folder, shape)
         command = [sys.executable, "-m", "cosim.cli", "serve", str(scenario), "--out", str(folder / "run"), *arguments]
         with _process(command, folder) as process:
             running = Running(process, folder)
-            _wait_for(running, ports)
+            _wait_for(running, shape.ports)
             yield running
 
 

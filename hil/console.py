@@ -17,6 +17,21 @@ HELP = ("commands: pause · resume · rate X (0.1 to 100 simulated seconds a sec
         "reset (the overrun flag) · status · quit")
 
 
+class Typing:
+    """Bytes from a keyboard or a pipe, made into lines."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def lines(self, data: bytes) -> list[str]:
+        """The lines that `data` completes; empty data is the end, and completes what was begun."""
+        *whole, self._begun = (self._begun + (data or b"\n")).split(b"\n")
+        self._begun = self._begun[:MAX_LINE]
+        return [line.decode("utf-8", "replace") for line in whole]
+
+
 @dataclass(frozen=True, slots=True)
 class Console:
     """What the commands act upon; `changed` is called when the driver has to look again what is due."""

@@ -33,6 +33,8 @@ from hil.timing import Timing
 
 #: Wall time for which instants are processed back to back before masters get their turn.
 SLICE_NS = 5_000_000
+#: Wall time in which an ending run works off what is due; a backlog longer than that is left.
+FINISH_NS = 2_000_000_000
 
 
 class OverrunPolicy(Enum):
@@ -96,12 +98,19 @@ class Driver:
             now_ns = self._process(t_us, due_ns, now_ns)
         return None
 
-    def finish(self) -> None:
-        """Bring the simulation to the present, so that whatever has arrived has entered."""
-        t_us = min(self.pacer.now_us(), self._options.end_us)
-        if t_us > self.simulation.now_us:
+    def finish(self) -> int:
+        """Bring the simulation to the present, so that whatever has arrived has entered.
+
+        At most FINISH_NS of wall time: a run that is hours behind must be stoppable too.  Returns the simulated
+        microseconds that are still missing: what arrived for these has not entered.
+        """
+        end_us, give_up_ns = min(self.pacer.now_us(), self._options.end_us), self._clock.now_ns() + FINISH_NS
+        while self.simulation.now_us < end_us and self._clock.now_ns() < give_up_ns:
+            coming_us = self.simulation.kernel.next_us()
+            t_us = end_us if coming_us is None else min(max(coming_us, self.simulation.now_us), end_us)
             self.simulation.advance_to(t_us)
             self.on_instant(t_us, self._clock.now_ns())
+        return max(end_us - self.simulation.now_us, 0)
 
     def _next_us(self) -> int:
         t_us = self._options.end_us
@@ -133,14 +142,15 @@ class Driver:
         if t_us > self._skipped_to_us:  # a dropped scan did nothing: it says nothing of the timing
             self.timing.instant(t_us, due_ns, begun_ns, finished_ns, self.pacer.rate)
             if self.timing.scan.has(t_us):
-                self._judge(t_us, finished_ns - due_ns)
+                self._judge(t_us, due_ns, finished_ns)
         return finished_ns
 
-    def _judge(self, t_us: int, late_ns: int) -> None:
-        """Whether a scan that was finished `late_ns` after it was due has overrun, and what follows."""
+    def _judge(self, t_us: int, due_ns: int, finished_ns: int) -> None:
+        """Whether a scan has overrun, and what follows."""
         self._scans += 1
-        overruns, period_us = self.timing.overruns, self.timing.scan.period_us
-        if late_ns * self.pacer.rate < period_us * 1000:
+        overruns, period_us, late_ns = self.timing.overruns, self.timing.scan.period_us, finished_ns - due_ns
+        next_ns = self.pacer.due_ns(t_us + period_us)
+        if next_ns is None or finished_ns < next_ns:
             overruns.met()
             return
         if self._scans <= self._options.grace_scans:

@@ -4,7 +4,7 @@ On a shared machine the tails are the neighbours'.  A figure of ours means somet
 null loop in the same window: a timer on absolute deadlines with the scan's period (`lateness`), and the time from a
 byte written into a socket to the call that hears of it (`wakeup`).
 
-Run as ``python -m hil.floor PERIOD_US``: it measures until its standard input ends, then prints one line of JSON.
+Run as ``python -m hil.floor PERIOD_US [rt]``: it measures until its standard input ends, then prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from hil.histogram import Histogram
 from hil.pacer import MonotonicClock
+from hil.realtime import RealTime, ask_for
 
 #: Shortest period measured: a null loop must leave the machine to others.
 LEAST_PERIOD_US = 10_000
@@ -28,10 +29,13 @@ ANSWER_S = 3.0
 
 
 class NoiseFloor:
-    """A null loop in a child process; `stop` returns what it measured ({} when it could not)."""
+    """A null loop in a child process; `stop` returns what it measured ({} when it could not).
 
-    def __init__(self, period_us: int) -> None:
-        command = [sys.executable, "-m", "hil.floor", str(max(period_us, LEAST_PERIOD_US))]
+    With `real_time` it asks for the same privileges as the run: the floor of an ordinary process would flatter it.
+    """
+
+    def __init__(self, period_us: int, *, real_time: bool = False) -> None:
+        command = [sys.executable, "-m", "hil.floor", str(max(period_us, LEAST_PERIOD_US)), *["rt"] * real_time]
         self._child: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603 - ours
@@ -94,4 +98,5 @@ class _NullLoop(asyncio.Protocol):
 
 
 if __name__ == "__main__":
+    ask_for(RealTime(enabled="rt" in sys.argv[2:]))
     asyncio.run(_NullLoop(int(sys.argv[1])).run())

@@ -6,10 +6,14 @@ While it runs, ``sim = sim₀ + rate · (wall - wall₀)``: one anchor, absolute
 a ratio of whole numbers), so there is nothing to drift.  A change of rate, a pause, a resume and a slip move the anchor
 to the present: simulation time stays where it is and goes on from there, never in a jump (a slip jumps, back, on
 purpose).  The clock is the machine's monotonic one: a step of NTP or of the calendar is invisible.
+
+Anchors that were are remembered: what is worked off late was due by the rate that held *then*, and its lateness is
+told in that time's wall clock, whatever the rate is now.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from time import monotonic_ns
 from typing import Protocol
@@ -17,6 +21,8 @@ from typing import Protocol
 from cosim.errors import GridloopError
 
 RATE_MIN, RATE_MAX = 0.1, 100.0
+#: Anchors remembered.
+MAX_PAST = 64
 
 
 class Clock(Protocol):
@@ -47,13 +53,15 @@ class Pacer:
     """Where simulation time should be now, and when an instant is due.  Made paused at `start_us`; `resume` starts it.
     """
 
-    __slots__ = ("_clock", "_paused", "_rate", "_sim_ns", "_wall_ns")
+    __slots__ = ("_clock", "_past", "_paused", "_rate", "_sim_ns", "_wall_ns")
 
     def __init__(self, clock: Clock, rate: float = 1.0, start_us: int = 0) -> None:
         self._clock = clock
         self._rate = Fraction(checked_rate(rate)).limit_denominator(1000)
         self._sim_ns, self._wall_ns = start_us * 1000, clock.now_ns()
         self._paused = True
+        self._past: deque[tuple[int, int, Fraction]] = deque(maxlen=MAX_PAST)
+        """(sim ns, wall ns, rate) from which it ran, before the present anchor; oldest first."""
 
     @property
     def rate(self) -> float:
@@ -76,11 +84,11 @@ class Pacer:
     def due_ns(self, t_us: int) -> int | None:
         """Wall time from which `sim_us` is at least `t_us`; None while paused and not there yet."""
         ahead_ns = t_us * 1000 - self._sim_ns
-        if ahead_ns <= 0:
-            return self._wall_ns + _floor(ahead_ns, self._rate)
-        if self._paused:
+        if ahead_ns < 0:
+            return self._was_due_ns(t_us * 1000)
+        if self._paused and ahead_ns > 0:
             return None
-        return self._wall_ns - (-ahead_ns * self._rate.denominator // self._rate.numerator)
+        return self._wall_ns + _wall_of(ahead_ns, self._rate)
 
     def set_rate(self, rate: float) -> None:
         """Another rate from now on; raises GridloopError for one outside 0.1…100."""
@@ -103,6 +111,7 @@ class Pacer:
         self._anchor()
         lost_us = max(self._sim_ns // 1000 - t_us, 0)
         self._sim_ns -= lost_us * 1000
+        self._past.clear()  # they speak of times that come again
         return lost_us
 
     def _sim_at(self, wall_ns: int) -> int:
@@ -110,11 +119,22 @@ class Pacer:
             return self._sim_ns
         return self._sim_ns + (wall_ns - self._wall_ns) * self._rate.numerator // self._rate.denominator
 
+    def _was_due_ns(self, sim_ns: int) -> int:
+        """When it was, by the anchor that held; before the first that is remembered, by the rate of that one."""
+        anchor = (self._sim_ns, self._wall_ns, self._rate)
+        for past in reversed(self._past):
+            anchor = past
+            if past[0] <= sim_ns:
+                break
+        return anchor[1] + _wall_of(sim_ns - anchor[0], anchor[2])
+
     def _anchor(self) -> None:
         now_ns = self._clock.now_ns()
+        if not self._paused:
+            self._past.append((self._sim_ns, self._wall_ns, self._rate))
         self._sim_ns, self._wall_ns = self._sim_at(now_ns), now_ns
 
 
-def _floor(ahead_ns: int, rate: Fraction) -> int:
-    """Wall nanoseconds of simulated ones, rounded towards the past."""
-    return ahead_ns * rate.denominator // rate.numerator
+def _wall_of(sim_ns: int, rate: Fraction) -> int:
+    """Wall nanoseconds of simulated ones, rounded up: not before its time."""
+    return -(-sim_ns * rate.denominator // rate.numerator)

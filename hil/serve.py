@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from cosim.stopwatch import wall_stamp
 from gateways.assembly import Changes, Plant, assemble
 from hil import access
 from hil.access import AccessLog
-from hil.console import HELP, Console
+from hil.console import HELP, Console, Typing
 from hil.decided import WatchedRecorder
 from hil.driver import Driver, DriverOptions, OverrunPolicy
 from hil.floor import NoiseFloor
@@ -44,6 +44,8 @@ from hil.wire.log import WireLog
 FILE = "realtime.json"
 #: Wall seconds between two flushes of the record: each costs some milliseconds, in which nobody is answered.
 FLUSH_S = 5.0
+#: Pieces of a file that are obeyed as commands.
+MAX_READS = 16
 #: Signals that are taken as one wish to stop; the next one interrupts.
 MOST_SIGNALS = 2
 
@@ -144,8 +146,10 @@ class _Session:
 
     def _served(self, simulation: Simulation, server: Server) -> ServeSummary:
         options, begun_ns = self._options, self._clock.now_ns()
+        # The floor first: a child inherits the core that its parent keeps to, and would measure the parent there.
+        period_us = round(self._loaded.scenario.step_s * 1e6 / options.rate)
+        floor = NoiseFloor(period_us, real_time=options.real_time.enabled) if options.floor else None
         verdicts = ask_for(options.real_time)
-        floor = NoiseFloor(round(self._loaded.scenario.step_s * 1e6 / options.rate)) if options.floor else None
         status, error = "failed", "the server could not be opened"
         is_open = False
         try:
@@ -156,8 +160,8 @@ class _Session:
             measured = floor.stop() if floor is not None else {}
             if not is_open:
                 self._abandon(simulation)
-        status, error = self._brought_to_the_present(status, error)
-        realtime = {**self._realtime(server, measured), "profile": verdicts}
+        status, error, behind_us = self._brought_to_the_present(status, error)
+        realtime = {**self._realtime(server, measured), "behind_s": behind_us / 1e6, "profile": verdicts}
         error = self._kept(realtime) or error
         wall_s = (self._clock.now_ns() - begun_ns) / 1e9
         ending = Ending(status, error, wall_s, {"served": True})
@@ -186,31 +190,47 @@ class _Session:
                               options=DriverOptions(end_us, options.policy, options.grace_scans,
                                                     options.spin_us * 1000))
         server = Server(Parts(self._driver, plant, self._gate, self._clock, Spans(self._timing), self._wire,
-                              look=lambda _: options.look(self.status()), ready=lambda: self._ready(server),
-                              problem=options.say))
+                              look=lambda _: options.look(self.status()), ready=lambda: self._ready(server)))
         return server
 
     def _ready(self, server: Server) -> None:
         """The doors are open: say where."""
         options = self._options
-        for line in doors(self._loaded, self._plant):
-            options.say(line)
-        if not options.control:
-            return
-        console = Console(self._pacer, self._gate, self._timing, self.status, server.pump_soon,
-                          lambda: server.end("stopped"))
-        options.say(HELP)
-        loop, stdin = asyncio.get_running_loop(), sys.stdin.fileno()
+        for line in doors(self._loaded, self._plant, server.shut):
+            self._say(line)
+        if options.control and sys.stdin is not None:
+            self._say(HELP)
+            self._listen(Console(self._pacer, self._gate, self._timing, self.status, server.pump_soon,
+                                 lambda: server.end("stopped")))
 
-        def typed() -> None:
-            lines = os.read(stdin, 4096).decode("utf-8", "replace")
-            if not lines:
+    def _say(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that is gone, a pipe that nobody reads: no reason to end
+            self._options.say(line)
+
+    def _listen(self, console: Console) -> None:
+        """Obey what comes on standard input until it ends."""
+        loop, stdin, typing = asyncio.get_running_loop(), sys.stdin.fileno(), Typing()
+
+        def typed() -> bool:
+            try:
+                data = os.read(stdin, 4096)
+            except BlockingIOError:
+                return True
+            except OSError:  # the terminal has hung up
+                data = b""
+            if not data:
                 loop.remove_reader(stdin)
-            for line in lines.splitlines():
+            for line in typing.lines(data):
                 if answer := console.obey(line):
-                    options.say(answer)
+                    self._say(answer)
+            return bool(data)
 
-        loop.add_reader(stdin, typed)
+        try:
+            loop.add_reader(stdin, typed)
+        except PermissionError:  # a file, /dev/null: always readable, so the event loop does not watch it
+            for _ in range(MAX_READS):
+                if not typed():
+                    break
 
     def status(self) -> str:
         """One line on how it goes."""
@@ -241,14 +261,18 @@ class _Session:
                 (self._out / name).unlink(missing_ok=True)
         simulation.recorder.discard()
 
-    def _brought_to_the_present(self, status: str, error: str) -> tuple[str, str]:
+    def _brought_to_the_present(self, status: str, error: str) -> tuple[str, str, int]:
+        """Status, error, and how far behind the present it had to be left (simulated microseconds)."""
         if status == "failed":
-            return status, error
+            return status, error, 0
         try:
-            self._driver.finish()
+            behind_us = self._driver.finish()
         except GridloopError as failure:
-            return "failed", str(failure)
-        return status, error
+            return "failed", str(failure), 0
+        if behind_us:
+            self._say(f"stopped {behind_us / 1e6:,.1f} s of simulation time behind the wall clock; what masters asked "
+                      f"for since then has not entered")
+        return status, error, behind_us
 
     def _realtime(self, server: Server, floor: Mapping[str, Any]) -> dict[str, Any]:
         options = self._options
@@ -273,12 +297,12 @@ class _Session:
         return "; ".join(wrong)
 
 
-def doors(loaded: LoadedScenario, plant: Plant) -> list[str]:
-    """What stands where, for people: one line a listener, one a station behind it."""
+def doors(loaded: LoadedScenario, plant: Plant, shut: Mapping[str, str]) -> list[str]:
+    """What stands where, for people: one line a listener, one a station behind it; `shut` are not open."""
     lines = []
     default = next((listener.name for listener in plant.listeners), "")
     for listener in plant.listeners:
-        lines.append(f"{listener.kind} {listener.where()}")
+        lines.append(f"{listener.kind} {listener.where()}{' (not open)' if listener.name in shut else ''}")
         lines += [f"  unit {station.unit:>3}  {station.name}: {station.summary()}" for station in plant.stations
                   if (station.listener or default) == listener.name]
     return [f"serving {loaded.scenario.name}", *lines]

@@ -11,6 +11,7 @@ from typing import Any
 
 from cosim.errors import GatewayError, GridloopError
 from gateways.assembly import Plant
+from gateways.listener import Listener
 from gateways.peer import Peer
 from hil.driver import Driver
 from hil.gate import CommandGate
@@ -62,10 +63,15 @@ class Server:
         self._parts, self._driver, self._clock = parts, parts.driver, parts.clock
         self._wire, self._spans = parts.wire, parts.spans
         self.counts = Counts()
+        self._listeners = {listener.name: listener for listener in parts.plant.listeners}
+        self._announced: set[str] = set()
         self._arrival_ns = 0
         self._session = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_coming = False
+        self._keeps_time = False
+        self.shut: dict[str, str] = {}
+        """Listeners that could not be opened, and why."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early = ""
         self._told: dict[str, tuple[int, int]] = {}
@@ -87,6 +93,7 @@ class Server:
         try:
             await self._open()
             self._driver.pacer.resume()
+            self._keeps_time = True
             self._parts.ready()
             if self._early:
                 self.end(self._early)
@@ -112,9 +119,14 @@ class Server:
         if self._ended is not None and not self._ended.done():
             self._ended.set_result((status, error))
 
+    def _break(self, error: Exception) -> None:
+        """A bug of ours must end the run, and not only the callback that met it."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(error)
+
     def pump_soon(self) -> None:
         """Look again what is due (the rate or a pause changed, or something was submitted)."""
-        if not self._is_coming and self._ended is not None and not self._ended.done():
+        if not self._is_coming and self._keeps_time and self._ended is not None and not self._ended.done():
             self._is_coming = True
             asyncio.get_running_loop().call_soon(self._pump)
 
@@ -130,8 +142,8 @@ class Server:
         except GridloopError as error:
             self.end("failed", str(error))
             return
-        except Exception as error:  # a bug of ours must end the run, not only this callback
-            self._ended.set_exception(error)
+        except Exception as error:
+            self._break(error)
             return
         if self._driver.done:
             self.end("done")
@@ -143,23 +155,32 @@ class Server:
                 self._timer = asyncio.get_running_loop().call_later(wait_ns / 1e9, self._pump)
 
     async def _open(self) -> None:
-        plant, refusals = self._parts.plant, []
+        plant = self._parts.plant
         for listener in plant.listeners:
             try:
                 await listener.open(plant.behind[listener.name], self)
             except GatewayError as error:
-                refusals.append(str(error))
+                self.shut[listener.name] = str(error)
                 continue
-            if self._wire is not None:
-                self._wire.listening(listener.name, listener.kind, listener.where())
-        for refusal in refusals:
+            self._announce(listener)
+        if len(self.shut) == len(plant.listeners):
+            raise GatewayError("; ".join(self.shut.values()))
+        for refusal in self.shut.values():
             self._parts.problem(refusal)
-        if len(refusals) == len(plant.listeners):
-            raise GatewayError("; ".join(refusals))
+
+    def _announce(self, listener: Listener) -> None:
+        """Into the wire log, before its first session: a serial line's begins while its door opens."""
+        if self._wire is not None and listener.name not in self._announced:
+            self._announced.add(listener.name)
+            self._wire.listening(listener.name, listener.kind, listener.where())
 
     async def _close(self) -> None:
         closing = [listener.close() for listener in self._parts.plant.listeners]
-        results = await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), GOODBYE_S * 2)
+        try:
+            results = await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), GOODBYE_S * 2)
+        except TimeoutError:  # the run is over all the same, and its record is to be closed
+            log.warning("not every listener closed within %g s", GOODBYE_S * 2)
+            return
         for result in results:
             if isinstance(result, BaseException):
                 log.warning("a listener did not close cleanly: %s", result)
@@ -171,9 +192,12 @@ class Server:
                 self._parts.gate.tick(self.now_us())
                 if self._wire is not None:
                     self._wire.flush()
-                self._parts.look(self)
+                with contextlib.suppress(OSError):  # nobody reads the status line any more: no reason to end
+                    self._parts.look(self)
             except GridloopError as error:  # a full disk: what cannot be kept must not go on
                 self.end("failed", str(error))
+            except Exception as error:
+                self._break(error)
 
     # -- what the driver and the gate tell ----------------------------------------------------------------------------
 
@@ -207,6 +231,7 @@ class Server:
         self.counts.most_open = max(self.counts.most_open, self.counts.open)
         log.info("session %d: %s at %s as %s", peer.session, peer.address, peer.listener, peer.role.name.lower())
         if self._wire is not None:
+            self._announce(self._listeners[peer.listener])
             self._wire.opened(peer)
 
     def closed(self, peer: Peer, reason: str) -> None:
@@ -257,5 +282,8 @@ class Server:
         """Counters of the doors."""
         counts = self.counts
         return {"sessions": counts.sessions, "most_open": counts.most_open, "refused": counts.refused,
-                "listeners": {listener.name: {"where": listener.where(), **listener.counts()}
-                              for listener in self._parts.plant.listeners}}
+                "listeners": {listener.name: {"where": listener.where(), **self._shut(listener.name),
+                                              **listener.counts()} for listener in self._parts.plant.listeners}}
+
+    def _shut(self, name: str) -> dict[str, str]:
+        return {"shut": self.shut[name]} if name in self.shut else {}

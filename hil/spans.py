@@ -9,6 +9,8 @@ from hil.timing import Span, Timing
 
 #: Writes followed at a time; more are carried out like any other, and not measured.
 MAX_FOLLOWED = 1_000
+#: Session of a write whose master has left; sessions are numbered from 1.
+_GONE = 0
 
 
 @dataclass(slots=True)
@@ -46,7 +48,7 @@ class Spans:
         while self._solving and self._solving[0].entry_us <= published_us:
             write = self._solving.popleft()
             write.solved_ns = now_ns
-            if len(self._solved) < MAX_FOLLOWED:
+            if write.session != _GONE and len(self._solved) < MAX_FOLLOWED:
                 self._solved.setdefault(write.session, write)
                 self.waiting = True
 
@@ -59,6 +61,10 @@ class Spans:
             self.waiting = bool(self._solved)
 
     def left(self, session: int) -> None:
-        """A session has ended: nobody reads its write back."""
+        """A session has ended: nobody reads its writes back, those under way neither."""
         self._solved.pop(session, None)
+        for under_way in (self._entering, self._solving):
+            for write in under_way:
+                if write.session == session:
+                    write.session = _GONE
         self.waiting = bool(self._solved)

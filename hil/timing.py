@@ -35,17 +35,18 @@ class Rate:
     lateness: Histogram = field(default_factory=Histogram)
     busy: Histogram = field(default_factory=Histogram)
     utilisation_max: float = 0.0
+    utilisation_total: float = 0.0
+    """Sum of the shares of all instants; each is of the wall rate that held then."""
 
     def has(self, t_us: int) -> bool:
         """Whether an instant is on this rate's raster."""
         return (t_us - self.offset_us) % self.period_us == 0
 
-    def to_dict(self, wall_rate: float) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        mean_ns = self.busy.total_ns / self.busy.count if self.busy.count else 0.0
+        mean = self.utilisation_total / self.busy.count if self.busy.count else 0.0
         return {"name": self.name, "period_s": self.period_us / 1e6, "lateness": self.lateness.to_dict(),
-                "busy": self.busy.to_dict(), "utilisation_mean": mean_ns / 1e3 / self.period_us * wall_rate,
-                "utilisation_max": self.utilisation_max}
+                "busy": self.busy.to_dict(), "utilisation_mean": mean, "utilisation_max": self.utilisation_max}
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Timing:
                 rate.busy.record(busy_ns)
                 share = busy_ns / 1e3 / rate.period_us * wall_rate
                 rate.utilisation_max = max(rate.utilisation_max, share)
+                rate.utilisation_total += share
         if not on_raster:
             self.other.record(late_ns)
         elif self.rates[0].has(t_us):
@@ -128,7 +130,7 @@ class Timing:
 
     def to_dict(self, wall_rate: float) -> dict[str, Any]:
         """For JSON."""
-        return {"rates": [rate.to_dict(wall_rate) for rate in self.rates], "other_lateness": self.other.to_dict(),
+        return {"rates": [rate.to_dict() for rate in self.rates], "other_lateness": self.other.to_dict(),
                 "spans": {span.value: histogram.to_dict() for span, histogram in self.spans.items()},
                 "overruns": self.overruns.to_dict(), "skipped_scans": self.skipped_scans,
                 "slipped_s": self.slipped_us / 1e6, "drift_ms": self.drift_ms(), "wall_rate": wall_rate}

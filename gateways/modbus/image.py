@@ -158,7 +158,7 @@ class ImageMaker:
         return base
 
     def _compile_columns(self) -> None:
-        sources = [(entry, entry.point) for entry in self._numbers]
+        sources = [(entry, entry.shown) for entry in self._numbers]
         sources += [(source.entry, source.point) for source in self._bits]
         entries = [entry for entry, _ in sources]
         self._entries = entries
@@ -300,10 +300,10 @@ def _bit_sources(shown: Sequence[Entry], spans: Sequence[Span]) -> list[_Bit]:
         span = spans[entry.table]
         if entry.table in BIT_TABLES:
             at = entry.address - span.low
-            bits.append(_Bit(entry, entry.point, span.start + at // 8, at % 8))
+            bits.append(_Bit(entry, entry.shown, span.start + at // 8, at % 8))
         elif entry.type is DataType.BOOL:
             byte, bit = bit_place(entry, entry.bit or 0)
-            bits.append(_Bit(entry, entry.point, span.byte(entry) + byte, bit))
+            bits.append(_Bit(entry, entry.shown, span.byte(entry) + byte, bit))
         for i, point in enumerate(entry.bits):
             if point:
                 byte, bit = bit_place(entry, i)

@@ -185,14 +185,20 @@ class RtuSession(ModbusSession):
                 + _sizes(data, offset, _ANSWER_SIZES, _ANSWER_COUNTS)
                 + ([_EXCEPTION_SIZE] if function & 0x80 else []))
 
-    @staticmethod
-    def _first_size(data: bytes, offset: int) -> int:
-        """Where the CRC first holds, for a frame whose function does not tell its size."""
+    def _first_size(self, data: bytes, offset: int) -> int:
+        """Where the CRC first holds, for a frame whose function does not tell its size.
+
+        Where the second byte of a CRC is 0, it holds one byte too early already.  Function 8 has an even size; of
+        others a 0 that follows at once belongs to them, unless it begins a broadcast.
+        """
+        odd = data[offset + 1] != 8
         crc = 0xFFFF
         for size, byte in enumerate(data[offset:offset + MAX_FRAME], 1):
             crc = crc >> 8 ^ _REMAINDERS[(crc ^ byte) & 0xFF]
-            if not crc and size >= MIN_FRAME:
-                return size
+            if not crc and size >= MIN_FRAME and (odd or size % 2 == 0):
+                stop = offset + size
+                stray = odd and size < MAX_FRAME and data[stop:stop + 1] == b"\x00"
+                return size + (stray and self._size(data, stop) <= 0)
         return _NOT_YET if len(data) - offset < MAX_FRAME else _NEVER
 
     # -- requests ---------------------------------------------------------------------------------------------------

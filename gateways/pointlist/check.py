@@ -104,7 +104,7 @@ def check_against(points: PointList, run: PointDatabase) -> list[Problem]:
                 near = run.names if len(found) < MAX_HINTS else ()
                 hint = did_you_mean(name, near) or f"; the run has {len(run)} points"
                 found.append(problem(entry, points.source, column, f"the run has no point '{name}'{hint}"))
-            elif writable(entry):
+            elif writable(entry) and column != "feedback":
                 found += (problem(entry, points.source, column, message) for column, message in
                           _unfit_for_writes(entry, run.points[run.index[name]]))
     return found
@@ -129,6 +129,8 @@ def _shown(entry: Entry) -> Iterator[tuple[str, str]]:
         yield from (("bits", name) for name in entry.bits)
     else:
         yield "point", entry.point
+        if entry.feedback:
+            yield "feedback", entry.feedback
 
 
 def _unfit_for_writes(entry: Entry, point: Point) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ Value = TypeVar("Value")
 COLUMNS: dict[str, str] = {
     "tag": "name of the entry, unique in the list",
     "point": "name of the run's point (empty: the tag)",
+    "feedback": "point that reads show instead, e.g. where a breaker stands (an output is nothing while nobody asks)",
     "unit": "unit identifier of the station, 1 to 247 (empty: 1)",
     "table": "co, di, hr, ir, or coil, discrete_input, holding_register, input_register",
     "address": "where it begins; what the number means is said by `base`",

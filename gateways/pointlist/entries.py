@@ -46,7 +46,7 @@ def entry_of(row: Row, base: Base | None) -> Entry | None:
     if len(row.problems) > before or place is None:
         return None
     entry = Entry(tag=tag, point=row.text("point") or tag, table=place.table, address=place.address, line=row.line,
-                  **fields)
+                  feedback=row.text("feedback"), **fields)
     for column, message in faults(entry):
         row.fault(column, message)
     return entry

@@ -49,7 +49,8 @@ class Explanation:
         scaled = "" if entry.scale == 1 and entry.offset == 0 else (
             f", value = raw x {entry.scale:g}" + (f" {'+-'[entry.offset < 0]} {abs(entry.offset):g}"
                                                   if entry.offset else ""))
-        what = entry.point if entry.shows is Quality.VALUE else f"quality of {entry.point}"
+        shown = f"{entry.point}, reads show {entry.feedback}" if entry.feedback else entry.point
+        what = shown if entry.shows is Quality.VALUE else f"quality of {entry.point}"
         units = f" [{entry.units}]" if entry.units else ""
         return [("unit", str(entry.unit)),
                 ("point", "" if entry.type is DataType.STRING else (", ".join(entry.bits) or what + units)),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cosim.errors import GridloopError, PointListError, Problem
@@ -73,7 +73,8 @@ def generate(run: PointDatabase, options: GenerateOptions | None = None, source:
                                           "expected a pattern such as *.p_set_kw", file=source),))
     owners = _owners(chosen)
     _refuse_too_many(owners, options, source)
-    entries = [_entry(point, place, point.name in allowed) for point, place in _placed(owners, options)]
+    entries = [replace(_entry(point, place, point.name in allowed), feedback=_feedback(point, run))
+               for point, place in _placed(owners, options)]
     beyond = [entry for entry in entries if entry.address + entry.registers > ADDRESSES]
     if beyond:
         last = max(entry.address + entry.registers for entry in beyond)
@@ -176,6 +177,15 @@ def _sizes(owner: _Owner) -> dict[Table, int]:
 
 def _up(number: float, step: int) -> int:
     return math.ceil(number / step) * step
+
+
+def _feedback(point: Point, run: PointDatabase) -> str:
+    """Where a switch, a tap or a bank stands: what reads show of its order, which is nothing while nobody asks."""
+    owner, dot, what = point.name.rpartition(".")
+    if not point.kind.writable:
+        return ""
+    names = (f"{owner}{dot}{name}" for name in (f"is_{what}", f"{what}_in", f"{what}_position"))
+    return next((name for name in names if name in run.index), "")
 
 
 def _entry(point: Point, place: tuple[int, int], is_writable: bool) -> Entry:

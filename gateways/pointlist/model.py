@@ -122,8 +122,15 @@ class Entry:
     event_class: int | None = None
     variation: str = ""
     description: str = ""
+    feedback: str = ""
+    """Point shown by reads in the place of `point`: an output has no value while nobody asks for anything."""
     line: int = 0
     """Line in the file, for messages; 0: none."""
+
+    @property
+    def shown(self) -> str:
+        """Name of the point that reads show."""
+        return self.feedback or self.point
 
 
 @dataclass(frozen=True, slots=True)

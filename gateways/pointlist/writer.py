@@ -53,6 +53,7 @@ def _registers(entry: Entry) -> str:
 CELLS: dict[str, Callable[[Entry, Base], str]] = {
     "tag": lambda e, _: e.tag,
     "point": lambda e, _: _unless(e.point, e.tag),
+    "feedback": lambda e, _: e.feedback,
     "unit": lambda e, _: str(e.unit),
     "table": lambda e, _: SHORT[e.table],
     "address": written,

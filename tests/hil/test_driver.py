@@ -207,3 +207,24 @@ def test_points_are_those_of_the_last_scan(tmp_path: Path) -> None:
     ids: Ids = bench.simulation.points.ids_of(["store.p_kw"])
     assert bench.simulation.points.t_us == 200_000
     assert len(bench.simulation.points.take(ids)) == 1
+
+
+def test_a_backlog_of_hours_does_not_keep_a_run_from_ending() -> None:
+    """A scan takes 0.35 s: what two seconds allow is done, the rest is left, and it says how much."""
+    bench = Bench(costs_s=lambda _: 0.35)
+    bench.run(0.01)
+    bench.clock.forward(40.0)
+    begun_ns = bench.clock.now_ns()
+    left_us = bench.driver.finish()
+    assert (bench.clock.now_ns() - begun_ns) / 1e9 < 3.0
+    assert left_us == 40_350_000 - bench.simulation.now_us > 30_000_000
+
+
+def test_lateness_is_of_the_rate_that_held() -> None:
+    """A scan 40 ms late as somebody asks for a hundred times the speed: 40 ms, not 0.4."""
+    bench = Bench()
+    bench.run(1.05)
+    bench.clock.forward(0.04)
+    bench.pacer.set_rate(100.0)
+    bench.driver.pump()
+    assert bench.timing.scan.lateness.max_ns == 40_000_000

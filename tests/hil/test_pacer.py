@@ -100,3 +100,35 @@ def test_time_never_goes_back_and_due_is_when_it_is(steps: list[tuple[str, float
         assert (due_ns is None) == pacer.paused
         if due_ns is not None:
             assert pacer.sim_us(due_ns) >= last_us + 12_345 > pacer.sim_us(due_ns - 1001)
+
+
+def test_what_is_late_was_due_by_the_rate_that_held_then() -> None:
+    """Ten seconds at a hundred times, then real time: the scan of 900 s is a second late, not a hundred."""
+    clock = FakeClock()
+    pacer = Pacer(clock, 100.0)
+    pacer.resume()
+    clock.forward(10.0)
+    pacer.set_rate(1.0)
+    assert pacer.due_ns(900_000_000) == 9_000_000_000
+    assert pacer.due_ns(1_001_000_000) == 11_000_000_000
+    pacer.pause()
+    clock.forward(60.0)
+    pacer.resume()
+    assert pacer.due_ns(900_000_000) == 9_000_000_000
+    assert pacer.due_ns(1_001_000_000) == 71_000_000_000
+
+
+def test_anchors_that_were_are_bounded_and_a_slip_forgets_them() -> None:
+    """Thousands of changes cost no memory; the present stays exact."""
+    clock = FakeClock()
+    pacer = Pacer(clock)
+    pacer.resume()
+    for _ in range(5_000):
+        clock.forward(0.001)
+        pacer.set_rate(1.0)
+    assert len(pacer._past) < 100
+    assert pacer.due_ns(5_000_000) == 5_000_000_000
+    assert pacer.due_ns(1_000_000) == 1_000_000_000
+    pacer.slip_to(4_000_000)
+    assert pacer.due_ns(4_000_000) == 5_000_000_000
+    assert pacer.due_ns(4_500_000) == 5_500_000_000

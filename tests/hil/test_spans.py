@@ -54,3 +54,17 @@ def test_a_flood_is_bounded() -> None:
         spans.taken(i, 0, 5)
     spans.processed(5, 0, 1)
     assert timing.spans[Span.INGRESS_TO_KERNEL].count == MAX_FOLLOWED
+
+
+def test_masters_that_leave_before_the_scan_are_forgotten_too() -> None:
+    """Write and hang up, as command-line tools do: a thousand of them do not keep the next one from being measured."""
+    spans, timing = tracked()
+    for session in range(1, MAX_FOLLOWED + 1):
+        spans.taken(session, 0, session)
+        spans.left(session)
+        spans.processed(session, session, 10)
+    assert not spans.waiting
+    spans.taken(5_000, 0, 5_000)
+    spans.processed(5_000, 5_000, 10)
+    spans.answered(5_000, 20)
+    assert timing.spans[Span.CLOSED_LOOP].count == 1

@@ -15,7 +15,7 @@ def test_each_rate_has_its_own_lateness_and_load() -> None:
     timing.instant(50_000, 0, 7 * MS, 8 * MS, 1.0)
     scan, agents = timing.rates
     assert (scan.lateness.count, agents.lateness.count, timing.other.count) == (4, 2, 1)
-    assert scan.to_dict(1.0)["utilisation_mean"] == 0.1
+    assert scan.to_dict()["utilisation_mean"] == 0.1
     assert round(agents.utilisation_max, 6) == round(10 / 300, 6)
 
 
@@ -24,6 +24,15 @@ def test_utilisation_is_of_wall_time() -> None:
     timing = Timing([("scan", 100_000, 0)])
     timing.instant(0, 0, 0, 5 * MS, 10.0)
     assert timing.scan.utilisation_max == 0.5
+
+
+def test_mean_utilisation_is_of_the_rate_that_held() -> None:
+    """One scan at ten times the speed and three at a tenth of it: the rate at the end does not colour the first."""
+    timing = Timing([("scan", 100_000, 0)])
+    timing.instant(0, 0, 0, 5 * MS, 10.0)
+    for _ in range(3):
+        timing.instant(100_000, 0, 0, 5 * MS, 0.1)
+    assert timing.to_dict(0.1)["rates"][0]["utilisation_mean"] == (0.5 + 3 * 0.005) / 4
 
 
 def test_drift_is_what_is_left_without_jitter() -> None:

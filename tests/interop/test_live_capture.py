@@ -91,8 +91,13 @@ async def together(plant: Plant) -> tuple[int, dict[str, Any]]:
     path, env = node("modbus-serial")
     script = await asyncio.create_subprocess_exec(path, str(HERE / "modbus_serial.js"), str(plant.ports["lan"]), "load",
                                                   str(ROUNDS), env=env, stdout=asyncio.subprocess.PIPE)
-    right, _, (out, _) = await asyncio.wait_for(asyncio.gather(polls(plant, 10 * ROUNDS), writes(plant),
-                                                               script.communicate()), 60)
+    try:
+        right, _, (out, _) = await asyncio.wait_for(asyncio.gather(polls(plant, 10 * ROUNDS), writes(plant),
+                                                                   script.communicate()), 60)
+    finally:
+        if script.returncode is None:
+            script.kill()
+            await script.wait()
     assert script.returncode == 0
     return right, json.loads(out)
 

@@ -262,3 +262,17 @@ def test_points_are_required() -> None:
     ImageMaker([entry(1, 0)], points)
     assert points.required(slice(1, 2))
     assert not points.required(slice(2, 3))
+
+
+def test_feedback_is_what_reads_show() -> None:
+    """A breaker's coil reads where the contacts stand although nobody has asked for anything; a register likewise."""
+    db = PointDatabase([Point("cb.closed", PointKind.BINARY_OUTPUT), Point("cb.is_closed", PointKind.BINARY_INPUT),
+                        Point("cap.steps", PointKind.ANALOG_OUTPUT), Point("cap.steps_in", PointKind.ANALOG_INPUT)])
+    db.publish(np.array([np.nan, 1.0, np.nan, 3.0]), np.zeros(4, np.uint8), 1)
+    coil = Entry("cb", "cb.closed", 1, Table.COILS, 0, DataType.BOOL, 1, access=Access.READ_WRITE,
+                 feedback="cb.is_closed")
+    steps = Entry("cap", "cap.steps", 1, Table.HOLDING_REGISTERS, 0, DataType.UINT16, 1, access=Access.READ_WRITE,
+                  feedback="cap.steps_in")
+    image = ImageMaker((coil, steps), db).make()
+    assert image.bits(Table.COILS, 0, 1) == b"\x01"
+    assert image.registers(Table.HOLDING_REGISTERS, 0, 1) == b"\x00\x03"

@@ -120,3 +120,16 @@ def test_reads_needed() -> None:
     found = summaries(read_text(header + "\n".join(rows), "l.csv"))
     assert [(SHORT[s.table], s.reads) for s in found] == [("co", 1), ("ir", 3)]
     assert str(found[1]) == "unit 1: ir 0 = 30001 (300001) to ir 200 = 30201 (300201): 64 points, 3 reads"
+
+
+def test_switches_and_banks_show_where_they_stand() -> None:
+    """An order is nothing while nobody asks: reads of it show the position, and of a setpoint the setpoint."""
+    run = PointDatabase([Point("tie.closed", PointKind.BINARY_OUTPUT), Point("tie.is_closed", PointKind.BINARY_INPUT),
+                         Point("cap.steps", PointKind.ANALOG_OUTPUT), Point("cap.steps_in", PointKind.ANALOG_INPUT),
+                         Point("oltc.tap", PointKind.ANALOG_OUTPUT), Point("oltc.tap_position", PointKind.ANALOG_INPUT),
+                         Point("store.p_set_kw", PointKind.ANALOG_OUTPUT)])
+    shown = {entry.tag: entry.shown for entry in generate(run).entries}
+    assert shown["tie.closed"] == "tie.is_closed"
+    assert shown["cap.steps"] == "cap.steps_in"
+    assert shown["oltc.tap"] == "oltc.tap_position"
+    assert shown["store.p_set_kw"] == "store.p_set_kw"
