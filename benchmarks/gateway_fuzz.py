@@ -35,7 +35,7 @@ from tests.gateways.modbus.fuzzing import mutated
 
 SEED = 20_240_601
 ROUND, SESSIONS, LEAVING, HANG_S, GROWTH_MB = 1_000, 16, 32, 2.0, 10.0
-WARM_SHARE = 0.1
+WARM_SHARE = 0.2
 """Of the frames, before memory counts: first uses allocate what then stays."""
 
 

@@ -197,15 +197,19 @@ class CommandInbox:
                                   (float(until_us),), NEVER_US, CommandStatus.ACCEPTED, True))
 
     def reenter(self, command: Command) -> None:
-        """Put a journalled command back in at its own time, with the status it had (replay)."""
-        self._enter_later(command)
+        """Put a journalled command back in at its own time, with the status it had (replay).
+
+        It does not count as coming: a replay puts the whole journal in at once, which the run itself did not.
+        """
+        self._kernel.at(command.t_us, self._enter, command, Phase.DECIDE)
 
     # -- the inside door -------------------------------------------------------------------------------------------
 
     def post(self, ids: tuple[int, ...], values: tuple[float, ...], source: str, authority: Authority,
              expires_us: int = NEVER_US) -> CommandStatus:
         """Ask from inside the simulation, now: not journalled (scenario and seed produce it again), but recorded."""
-        status = self._check(ids, values, authority)
+        # Not `_full`: what is still coming from outside is the wall clock's, and a replay knows nothing of it.
+        status = CommandStatus.QUEUE_FULL if len(self._queue) >= self._limit else self._check(ids, values, authority)
         t_us = self._kernel.now_us
         command = _new(Command, (t_us, _SET, source, authority, ids, values, expires_us, status, False))
         self._journal.command(command)
@@ -224,11 +228,9 @@ class CommandInbox:
         """The answer a request would get now: the first refusal in the order of `ids`, else ACCEPTED."""
         if len(ids) != len(values):
             raise ValueError(f"{len(ids)} points and {len(values)} values: expected one value a point")
-        return self._check(ids, values, authority)
+        return CommandStatus.QUEUE_FULL if self._full() else self._check(ids, values, authority)
 
     def _check(self, ids: tuple[int, ...], values: tuple[float, ...], authority: Authority) -> CommandStatus:
-        if len(self._queue) + self._coming >= self._limit:
-            return CommandStatus.QUEUE_FULL
         outputs, winner = self._outputs, self._arbiter.winner
         for i, point_id in enumerate(ids):
             value, output = values[i], outputs.get(point_id)

@@ -70,6 +70,8 @@ def _run(loaded: LoadedScenario, result: RunResult, out: Path,
         simulation.inbox.reenter(command)
     error = ""
     try:
+        if not manifest["external"]:
+            simulation.advance_to(0)  # a run that ended at t = 0 (a strict overrun, say) has processed that instant
         while simulation.now_us < end_us:
             simulation.advance_to(min(end_us, simulation.now_us + max(1, -(-end_us // 200))))
             if on_progress is not None:

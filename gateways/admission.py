@@ -2,7 +2,9 @@
 
 A listener that is full does not lock its masters out: the session that has been idle longest goes.  Idle counts from
 the last *answer*, not the last byte, so that a client which drips bytes without ever asking anything goes first.
-Where one address has used up its own share, a session of that same address goes, so a flood evicts only itself.
+Who has never been given an answer goes before all who have: to connect and say nothing pushes nobody out.
+Where one address has used up its own share, or holds more of a full listener than its fair part (as many places for
+each address), a session of that same address goes, so a flood evicts only itself.
 """
 
 from __future__ import annotations
@@ -18,11 +20,20 @@ Network = IPv4Network | IPv6Network
 
 
 def network(text: str) -> Network:
-    """An address (``10.0.0.7``) or a network (``10.0.0.0/8``); raises ValueError saying what would do."""
+    """An address (``10.0.0.7``) or a network (``10.0.0.0/8``); raises ValueError saying what would do.
+
+    IPv4 in IPv6's clothes is IPv4 here as it is in `plain_host`.  A network with an address's bits set is refused:
+    who writes 10.0.0.7/8 may not know that it lets in sixteen million.
+    """
     try:
-        return ip_network(text.strip(), strict=False)
+        found = ip_network(text.strip(), strict=False)
     except ValueError:
         raise ValueError(f"{text!r} is neither an address (10.0.0.7, ::1) nor a network (10.0.0.0/8)") from None
+    if "/" in text and ip_address(text.partition("/")[0].strip()) != found.network_address:
+        raise ValueError(f"{text!r} is an address with a network's length; expected {found} (that whole network) or "
+                         f"{text.partition('/')[0].strip()} (one address)")
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    return ip_network((mapped, found.prefixlen - 96)) if mapped is not None and found.prefixlen >= 96 else found
 
 
 def plain_host(host: str) -> str:
@@ -93,6 +104,8 @@ class Seat(Protocol):
     host: str
     active_us: int
     """When it last gave an answer, or began."""
+    proven: bool
+    """Whether it has given an answer yet."""
 
 
 S = TypeVar("S", bound=Seat)
@@ -114,11 +127,12 @@ class Census(Generic[S]):
 
     def to_evict(self, host: str) -> S | None:
         """Who must go before a newcomer from `host` sits down: the longest idle; None: there is room."""
-        if self._by_host.get(host, 0) >= self.rules.cap_of(host):
-            return min((seat for seat in self._seats if seat.host == host), key=lambda seat: seat.active_us)
-        if len(self._seats) >= self.rules.max_sessions:
-            return min(self._seats, key=lambda seat: seat.active_us)
-        return None
+        own = self._by_host.get(host, 0)
+        is_full = len(self._seats) >= self.rules.max_sessions
+        greedy = own * len(self._by_host) > len(self._seats)
+        if own >= self.rules.cap_of(host) or (is_full and greedy):
+            return min((seat for seat in self._seats if seat.host == host), key=_idleness)
+        return min(self._seats, key=_idleness) if is_full else None
 
     def enter(self, seat: S) -> None:
         """Take a place."""
@@ -135,3 +149,8 @@ class Census(Generic[S]):
             self._by_host[seat.host] = left
         else:
             del self._by_host[seat.host]
+
+
+def _idleness(seat: Seat) -> tuple[bool, int]:
+    """Least: the first to go."""
+    return seat.proven, seat.active_us

@@ -266,6 +266,7 @@ class Link(asyncio.BufferedProtocol):
     def __init__(self, door: TcpDoor, host: str, address: str) -> None:
         self.host, self.address = host, address
         self.active_us = door.hooks.now_us()
+        self.proven = False
         self.entering: asyncio.Task[None] | None = None
         self.peer: Peer | None = None
         self.reason = ""
@@ -317,7 +318,7 @@ class Link(asyncio.BufferedProtocol):
         self._received(self.peer, now_us, data)
         answer = self._receive(data, now_us)
         if answer:
-            self.active_us = now_us
+            self.active_us, self.proven = now_us, True
             self._transport.write(answer)  # type: ignore[union-attr]
             self._sent(self.peer, now_us, answer)
         if self._session.closing:

@@ -89,13 +89,11 @@ class Driver:
             due_ns = self.pacer.due_ns(t_us)
             if due_ns is None:
                 return None
-            if due_ns > now_ns:
-                if due_ns - now_ns > self._options.spin_ns:
-                    return due_ns - self._options.spin_ns
-                now_ns = self._wait(due_ns)
-            elif now_ns - begun_ns > SLICE_NS:
+            if due_ns - now_ns > self._options.spin_ns:
+                return due_ns - self._options.spin_ns
+            if now_ns - begun_ns > SLICE_NS:
                 return now_ns
-            now_ns = self._process(t_us, due_ns, now_ns)
+            now_ns = self._process(t_us, due_ns, self._wait(due_ns, now_ns))
         return None
 
     def finish(self) -> int:
@@ -123,8 +121,7 @@ class Driver:
                 t_us = own_us
         return t_us
 
-    def _wait(self, due_ns: int) -> int:
-        now_ns = self._clock.now_ns()
+    def _wait(self, due_ns: int, now_ns: int) -> int:
         while now_ns < due_ns:
             now_ns = self._clock.now_ns()
         return now_ns

@@ -4,7 +4,7 @@ On a shared machine the tails are the neighbours'.  A figure of ours means somet
 null loop in the same window: a timer on absolute deadlines with the scan's period (`lateness`), and the time from a
 byte written into a socket to the call that hears of it (`wakeup`).
 
-Run as ``python -m hil.floor PERIOD_US [rt]``: it measures until its standard input ends, then prints one line of JSON.
+Run as ``python -m hil.floor PERIOD_US CORE…``: it measures until its standard input ends, then prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from hil.histogram import Histogram
 from hil.pacer import MonotonicClock
-from hil.realtime import RealTime, ask_for
 
 #: Shortest period measured: a null loop must leave the machine to others.
 LEAST_PERIOD_US = 10_000
@@ -31,11 +31,12 @@ ANSWER_S = 3.0
 class NoiseFloor:
     """A null loop in a child process; `stop` returns what it measured ({} when it could not).
 
-    With `real_time` it asks for the same privileges as the run: the floor of an ordinary process would flatter it.
+    The child has the scheduling that the run got, by inheritance; but not the one core that the run keeps to, where it
+    would measure the run's own work and call it the machine's: it may use `cores`.
     """
 
-    def __init__(self, period_us: int, *, real_time: bool = False) -> None:
-        command = [sys.executable, "-m", "hil.floor", str(max(period_us, LEAST_PERIOD_US)), *["rt"] * real_time]
+    def __init__(self, period_us: int, cores: Collection[int]) -> None:
+        command = [sys.executable, "-m", "hil.floor", str(max(period_us, LEAST_PERIOD_US)), *map(str, sorted(cores))]
         self._child: subprocess.Popen[bytes] | None = None
         with contextlib.suppress(OSError):
             self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,  # noqa: S603 - ours
@@ -98,5 +99,6 @@ class _NullLoop(asyncio.Protocol):
 
 
 if __name__ == "__main__":
-    ask_for(RealTime(enabled="rt" in sys.argv[2:]))
+    with contextlib.suppress(OSError):
+        os.sched_setaffinity(0, map(int, sys.argv[2:]))
     asyncio.run(_NullLoop(int(sys.argv[1])).run())

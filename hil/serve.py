@@ -101,7 +101,9 @@ def rates_of(loaded: LoadedScenario) -> list[tuple[str, int, int]]:
 
 @contextmanager
 def stopping(server: Server) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run cleanly, and do not interrupt that; whoever sends a third does not want to wait.
+    """SIGINT, SIGTERM and SIGHUP end the run cleanly; they do not interrupt that, unless somebody sends a third.
+
+    A terminal that is closed hangs up; what was started with `nohup` does not hear of it.
     """
     if threading.current_thread() is not threading.main_thread():  # only there may signals be heard
         yield
@@ -115,7 +117,10 @@ def stopping(server: Server) -> Iterator[None]:
             raise KeyboardInterrupt
         server.end_soon("stopped")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    wishes = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        wishes.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in wishes}
     try:
         yield
     finally:
@@ -145,11 +150,11 @@ class _Session:
             return self._served(simulation, server)
 
     def _served(self, simulation: Simulation, server: Server) -> ServeSummary:
-        options, begun_ns = self._options, self._clock.now_ns()
-        # The floor first: a child inherits the core that its parent keeps to, and would measure the parent there.
+        options, cores = self._options, os.sched_getaffinity(0)
+        verdicts = ask_for(options.real_time)  # locking the memory of a whole process takes seconds
+        begun_ns = self._clock.now_ns()
         period_us = round(self._loaded.scenario.step_s * 1e6 / options.rate)
-        floor = NoiseFloor(period_us, real_time=options.real_time.enabled) if options.floor else None
-        verdicts = ask_for(options.real_time)
+        floor = NoiseFloor(period_us, cores) if options.floor else None
         status, error = "failed", "the server could not be opened"
         is_open = False
         try:
@@ -162,7 +167,8 @@ class _Session:
                 self._abandon(simulation)
         status, error, behind_us = self._brought_to_the_present(status, error)
         realtime = {**self._realtime(server, measured), "behind_s": behind_us / 1e6, "profile": verdicts}
-        error = self._kept(realtime) or error
+        if lost := self._kept(realtime):  # evidence that could not be kept is no success; the first cause comes first
+            status, error = "failed", "; ".join(filter(None, (error, lost)))
         wall_s = (self._clock.now_ns() - begun_ns) / 1e9
         ending = Ending(status, error, wall_s, {"served": True})
         return ServeSummary(close_run(self._loaded, simulation, self._out, ending), realtime)
@@ -303,6 +309,7 @@ def doors(loaded: LoadedScenario, plant: Plant, shut: Mapping[str, str]) -> list
     default = next((listener.name for listener in plant.listeners), "")
     for listener in plant.listeners:
         lines.append(f"{listener.kind} {listener.where()}{' (not open)' if listener.name in shut else ''}")
-        lines += [f"  unit {station.unit:>3}  {station.name}: {station.summary()}" for station in plant.stations
+        behind = [f"  unit {station.unit:>3}  {station.name}: {station.summary()}" for station in plant.stations
                   if (station.listener or default) == listener.name]
+        lines += behind or ["  no station stands behind it"]
     return [f"serving {loaded.scenario.name}", *lines]

@@ -72,6 +72,8 @@ class Server:
         self._keeps_time = False
         self.shut: dict[str, str] = {}
         """Listeners that could not be opened, and why."""
+        self._where: dict[str, str] = {}
+        """Where listeners were when open: afterwards they have no port."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early = ""
         self._told: dict[str, tuple[int, int]] = {}
@@ -162,6 +164,7 @@ class Server:
             except GatewayError as error:
                 self.shut[listener.name] = str(error)
                 continue
+            self._where[listener.name] = listener.where()
             self._announce(listener)
         if len(self.shut) == len(plant.listeners):
             raise GatewayError("; ".join(self.shut.values()))
@@ -282,8 +285,10 @@ class Server:
         """Counters of the doors."""
         counts = self.counts
         return {"sessions": counts.sessions, "most_open": counts.most_open, "refused": counts.refused,
-                "listeners": {listener.name: {"where": listener.where(), **self._shut(listener.name),
-                                              **listener.counts()} for listener in self._parts.plant.listeners}}
+                "listeners": {listener.name: {**self._state(listener), **listener.counts()}
+                              for listener in self._parts.plant.listeners}}
 
-    def _shut(self, name: str) -> dict[str, str]:
-        return {"shut": self.shut[name]} if name in self.shut else {}
+    def _state(self, listener: Listener) -> dict[str, str]:
+        name = listener.name
+        where = {"where": self._where.get(name, listener.where())}
+        return {**where, "shut": self.shut[name]} if name in self.shut else where

@@ -13,6 +13,9 @@ from typing import Any
 
 from hil.histogram import Histogram
 
+#: A window for drift: so long, and so many scans, that one of them will have been without jitter.
+WINDOW_US, WINDOW_SCANS = 59_000_000, 30
+
 
 class Span(Enum):
     """Ways that are measured of single writes."""
@@ -93,8 +96,11 @@ class Timing:
         self.overruns = Overruns()
         self.skipped_scans = 0
         self.slipped_us = 0
-        self.drift_ns: list[tuple[int, int]] = []
-        """(t_us, lateness ns) of the least late scan of each minute: what is left when jitter is gone."""
+        self._windows: list[int] = []
+        """Lateness (ns) of the least late scan of the first and the latest whole window: free of jitter."""
+        self._window_us = self._window_scans = self._window_ns = 0
+        self.windows = 0
+        """Windows for drift that are whole."""
 
     @property
     def scan(self) -> Rate:
@@ -118,19 +124,23 @@ class Timing:
             self._least_late(t_us, late_ns)
 
     def _least_late(self, t_us: int, late_ns: int) -> None:
-        minute = t_us // 60_000_000
-        if not self.drift_ns or self.drift_ns[-1][0] // 60_000_000 != minute:
-            self.drift_ns.append((t_us, late_ns))
-        elif late_ns < self.drift_ns[-1][1]:
-            self.drift_ns[-1] = (t_us, late_ns)
+        if not self._window_scans:
+            self._window_us, self._window_ns = t_us, late_ns
+        self._window_scans += 1
+        self._window_ns = min(self._window_ns, late_ns)
+        if self._window_scans >= WINDOW_SCANS and t_us - self._window_us >= WINDOW_US:
+            self.windows += 1
+            self._windows[1:] = [self._window_ns]
+            self._window_scans = 0
 
     def drift_ms(self) -> float:
-        """How much later the least late scan of the last minute was than that of the first."""
-        return (self.drift_ns[-1][1] - self.drift_ns[0][1]) / 1e6 if self.drift_ns else 0.0
+        """How much later the least late scan of the last whole window was than that of the first; 0.0 before two."""
+        return (self._windows[-1] - self._windows[0]) / 1e6 if self._windows else 0.0
 
     def to_dict(self, wall_rate: float) -> dict[str, Any]:
         """For JSON."""
         return {"rates": [rate.to_dict() for rate in self.rates], "other_lateness": self.other.to_dict(),
                 "spans": {span.value: histogram.to_dict() for span, histogram in self.spans.items()},
                 "overruns": self.overruns.to_dict(), "skipped_scans": self.skipped_scans,
-                "slipped_s": self.slipped_us / 1e6, "drift_ms": self.drift_ms(), "wall_rate": wall_rate}
+                "slipped_s": self.slipped_us / 1e6, "drift_ms": self.drift_ms(), "drift_windows": self.windows,
+                "wall_rate": wall_rate}

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cosim.cli.arguments import add_scenario, load
 from cosim.cli.engine import Engine
@@ -99,8 +99,8 @@ def _options(args: argparse.Namespace) -> ServeOptions:
         spin_us=args.spin_us, real_time=RealTime(args.realtime, args.cpu),
         changes=Changes(args.host, args.port, tuple(args.writable)),
         gate=GateOptions(per_peer=RateLimit(args.write_rate, max(2 * args.write_rate, 1.0)), read_only=args.read_only),
-        wire=args.wire, floor=not args.no_floor, control=args.control or (sys.stdin.isatty() and not quiet),
-        say=_nothing if quiet else _say, look=_status_line() if sys.stderr.isatty() and not quiet else _nothing)
+        wire=args.wire, floor=not args.no_floor, control=args.control or (_is_terminal(sys.stdin) and not quiet),
+        say=_nothing if quiet else _say, look=_status_line() if _is_terminal(sys.stderr) and not quiet else _nothing)
 
 
 def _outcome(summary: Mapping[str, Any], *, quiet: bool) -> Outcome:
@@ -109,6 +109,11 @@ def _outcome(summary: Mapping[str, Any], *, quiet: bool) -> Outcome:
     if is_well and not quiet:
         lines.append(f"next: gridloop replay {summary['result']}   (the same digest, at full speed; --wire: who asked)")
     return Outcome(Exit.DONE if is_well else Exit.FAILED, "\n".join(lines), summary)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there; None is a stream that was closed when the process began."""
+    return stream is not None and stream.isatty()
 
 
 def _say(line: str) -> None:

@@ -189,7 +189,7 @@ class RtuSession(ModbusSession):
         """Where the CRC first holds, for a frame whose function does not tell its size.
 
         Where the second byte of a CRC is 0, it holds one byte too early already.  Function 8 has an even size; of
-        others a 0 that follows at once belongs to them, unless it begins a broadcast.
+        others a 0 that follows at once belongs to them, unless it begins a frame itself.
         """
         odd = data[offset + 1] != 8
         crc = 0xFFFF
@@ -198,8 +198,12 @@ class RtuSession(ModbusSession):
             if not crc and size >= MIN_FRAME and (odd or size % 2 == 0):
                 stop = offset + size
                 stray = odd and size < MAX_FRAME and data[stop:stop + 1] == b"\x00"
-                return size + (stray and self._size(data, stop) <= 0)
+                return size + (stray and not self._begins(data, stop))
         return _NOT_YET if len(data) - offset < MAX_FRAME else _NEVER
+
+    def _begins(self, data: bytes, offset: int) -> bool:
+        """Whether a frame of a function of known size stands there, whole."""
+        return len(data) - offset >= MIN_FRAME and bool(self._sizes(data, offset)) and self._size(data, offset) > 0
 
     # -- requests ---------------------------------------------------------------------------------------------------
 

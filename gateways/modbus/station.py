@@ -6,14 +6,17 @@
 Without `points` it serves a default list of everything the run has (`gridloop points generate` writes the same one),
 read-only but for the names and patterns in `writable`.
 
-Communication loss: when no request at all has reached the unit for `comm_loss_s`, each point that masters have asked
-for since the last loss is held, released or set as its entry's `on_comm_loss` says.  A read counts as heard at the
-last publish before it, so the time is kept to one scan.  A station that nobody has asked for anything has nothing to
-lose; after a loss the next write takes over as usual.
+Communication loss: when no request of a master that may write something here has reached the unit for `comm_loss_s`,
+each point that masters have asked for since the last loss is held, released or set as its entry's `on_comm_loss` says.
+Masters that may only read do not count: a historian that polls on must not keep a setpoint alive whose operator is
+gone (give it the role observer).  A read counts as heard at the last publish before it, so the time is kept to one
+scan.  A station that nobody has asked for anything has nothing to lose; after a loss the next write takes over as
+usual.  What the run does not take (an interlock, a full queue) is tried again every second, the rest is done.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -28,10 +31,10 @@ from gateways.gate import Gate, WriteAnswer, WriteRequest
 from gateways.modbus.bank import Bank, ExceptionCode, Table, malformed_words
 from gateways.modbus.image import ImageMaker
 from gateways.modbus.writes import Ask, WriteMap
-from gateways.peer import Peer
+from gateways.peer import Peer, Role
 from gateways.pointlist.check import check_against
 from gateways.pointlist.generate import GenerateOptions, generate
-from gateways.pointlist.model import CommLoss, Entry, PointList
+from gateways.pointlist.model import Access, CommLoss, Entry, PointList
 from gateways.pointlist.reader import read_point_list
 
 CODES: Mapping[WriteAnswer, ExceptionCode | None] = {
@@ -48,7 +51,7 @@ CODES: Mapping[WriteAnswer, ExceptionCode | None] = {
 """What a master is told of the gate's answer; a refusal of the station's own has its own code."""
 
 RETRY_US = 1_000_000
-"""After a loss whose commands the full inbox did not take."""
+"""After a loss whose commands the run did not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,14 @@ class ListBank:
         self.asked: dict[int, Entry] = {}
         """Points asked for since the last loss of communication, with the entry that asked last."""
         self.heard_us = 0
-        """Simulation time of the last request, to one publish."""
+        """Simulation time of the last request of a master that may write, to one publish."""
         self._name, self._gate, self._ttl_s, self._points = name, gate, options.ttl_s, points
         self._maker = ImageMaker(entries, points, gaps_zero=options.gaps_zero)
         self._writes = WriteMap(entries, points, {**options.tags, **{entry.tag: entry for entry in entries}})
         self._guarded = any(span.roles is not None for span in self._maker.spans)
         self._own: set[int] = set()
+        self._least = min((entry.role_write for entry in entries if entry.access is not Access.READ),
+                          default=Role.OBSERVER)
         self._image, self._image_us = self._maker.make(), -1
 
     @property
@@ -92,7 +97,9 @@ class ListBank:
 
     def read_registers(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:
         """From the image of the last publish."""
-        self.heard_us = t_us = self._points.t_us
+        t_us = self._points.t_us
+        if peer.role >= self._least:
+            self.heard_us = t_us
         if t_us != self._image_us:
             self._renew(t_us)
         if self._guarded and not self._maker.spans[table].may(address, count, peer.role):
@@ -101,7 +108,9 @@ class ListBank:
 
     def read_bits(self, table: Table, address: int, count: int, peer: Peer) -> bytes | ExceptionCode:
         """From the image of the last publish."""
-        self.heard_us = t_us = self._points.t_us
+        t_us = self._points.t_us
+        if peer.role >= self._least:
+            self.heard_us = t_us
         if t_us != self._image_us:
             self._renew(t_us)
         if self._guarded and not self._maker.spans[table].may(address, count, peer.role):
@@ -139,7 +148,8 @@ class ListBank:
     def _submit(self, ask: Ask, peer: Peer, now_us: int, frame: bytes) -> ExceptionCode | None:
         """Every write goes to the gate, a refused one too: it is the gate that audits."""
         arrival_us = self._gate.sim_us(now_us)
-        self.heard_us = max(self.heard_us, arrival_us)
+        if ask.role >= self._least:
+            self.heard_us = max(self.heard_us, arrival_us)
         tags = tuple(entry.tag for entry in ask.entries.values())
         answer = self._gate.write(WriteRequest(self._name, peer, frame, arrival_us, tags, tuple(ask.values),
                                                tuple(ask.values.values()), ask.refusal, self._ttl_s))
@@ -151,15 +161,27 @@ class ListBank:
         return CODES[answer]
 
     def lost(self, why: str, t_us: int) -> bool:
-        """Do what the entries say of everything asked for; False: the inbox is full, try again."""
-        fallen = {point: entry for point, entry in self.asked.items() if entry.on_comm_loss is not CommLoss.HOLD}
-        if fallen:
-            values = tuple(entry.comm_loss_value if entry.on_comm_loss is CommLoss.VALUE else float("nan")
-                           for entry in fallen.values())
-            if self._gate.own(self._name, tuple(fallen), values, why, t_us) is WriteAnswer.QUEUE_FULL:
-                return False
-        self.asked.clear()
-        return True
+        """Do what the entries say of everything asked for; False: the run did not take some of it, try again."""
+        fallen = {point: fallback(entry) for point, entry in self.asked.items()
+                  if entry.on_comm_loss is not CommLoss.HOLD}
+        self.asked = {point: self.asked[point] for point in fallen}
+        if self._own_doing(fallen, why, t_us):
+            self.asked.clear()
+        elif len(fallen) > 1:
+            # A request is all or nothing: one point behind an interlock must not keep the others.
+            for point, value in fallen.items():
+                if self._own_doing({point: value}, why, t_us):
+                    del self.asked[point]
+        return not self.asked
+
+    def _own_doing(self, wanted: Mapping[int, float], why: str, t_us: int) -> bool:
+        return not wanted or self._gate.own(self._name, tuple(wanted), tuple(wanted.values()), why,
+                                            t_us) is WriteAnswer.TAKEN
+
+
+def fallback(entry: Entry) -> float:
+    """What is asked for through an entry once its masters are gone; NaN releases."""
+    return entry.comm_loss_value if entry.on_comm_loss is CommLoss.VALUE else math.nan
 
 
 class ModbusStationConfig(StationConfig):
@@ -172,7 +194,8 @@ class ModbusStationConfig(StationConfig):
                                                       "without `points` (a list has its own column `access`).")
     gaps: Literal["error", "zero"] = Field("error", description="Reading an unmapped address between mapped ones: "
                                                                 "exception 02, or 0 for masters that read over holes.")
-    comm_loss_s: float | None = Field(None, gt=0, description="Without any request for so long, `on_comm_loss` acts.")
+    comm_loss_s: float | None = Field(None, gt=0, description="Without a request of any master that may write for "
+                                                       "so long, `on_comm_loss` acts.")
     ttl_s: float | None = Field(None, gt=0, description="Life of what masters ask for, unless they ask again.")
     vendor: str = Field("Gridloop", max_length=200, description="Device identification (43/14), object 0.")
     product: str = Field("SIMULATOR", max_length=200, description="Object 1, product code.")
@@ -218,7 +241,7 @@ class ListStation:
             rows.heard_us = t_us
             return
         silent_s = (t_us - rows.heard_us) / 1e6
-        done = rows.lost(f"comm_loss: nothing heard for {silent_s:g} s", t_us)
+        done = rows.lost(f"comm_loss (nothing heard for {silent_s:g} s)", t_us)
         self._retry_us = 0 if done else t_us + RETRY_US
 
     def summary(self) -> str:

@@ -9,7 +9,8 @@ of the type), 04 (an interlock).  One request is all or nothing.
   float32 is 0.30000001.
 * Not-a-value (0x8000, NaN …) is never written.
 * Bools that share a register are asked for singly: those whose bit differs from what is shown, and those that this
-  station has asked for before.  So a master may write back a word it has read without commanding its other bits.
+  station has asked for before, where this master may.  So a master may write back a word it has read without
+  commanding its other bits, nor needing the role for them.
   Changing a bit that masters may not write is 02, setting one that nothing maps 03.
 * Function 22 asks for the bits that its and-mask clears, in the same way; a number is worked out from the present one.
 """
@@ -162,7 +163,8 @@ class WriteMap:
                 continue
             entry, bit = slot.entry, word >> slot.bit & 1
             shown = (self._shown(slot.point) - entry.offset) / entry.scale
-            if not math.isnan(shown) and bool(shown) == bool(bit) and slot.point not in own:
+            same = not math.isnan(shown) and bool(shown) == bool(bit)
+            if same and (slot.point not in own or ask.role < entry.role_write):
                 continue
             if self._touch(ask, entry):
                 self._value(ask, entry, slot.point, bit * entry.scale + entry.offset)

@@ -12,7 +12,7 @@ from cosim.points import Point, PointDatabase
 from gateways.modbus.bank import Table
 from gateways.pointlist.address import SHORT, place_of
 from gateways.pointlist.columns import did_you_mean
-from gateways.pointlist.model import DataType, Entry, PointList, Quality
+from gateways.pointlist.model import CommLoss, DataType, Entry, PointList, Quality
 from gateways.pointlist.rules import FLOATS, faults, held, writable
 
 #: Wrong names for which close ones are looked for: each takes a look at all names.
@@ -112,13 +112,24 @@ def check_against(points: PointList, run: PointDatabase) -> list[Problem]:
 
 def remarks(points: PointList, run: PointDatabase) -> list[Problem]:
     """What works but may not be what is meant: units that differ, types that cannot show what the point does."""
-    found: list[Problem] = []
+    found = list(_modicon_by_mistake(points))
     for entry in points.entries:
         for column, name in _shown(entry):
             if name in run.index and entry.shows is Quality.VALUE:
                 found += (problem(entry, points.source, column, message) for column, message in
                           _unusual(entry, run.points[run.index[name]]))
     return found
+
+
+def _modicon_by_mistake(points: PointList) -> Iterator[Problem]:
+    """Tables whose every address on the wire would be a five-digit number of their own in modicon notation."""
+    for table, first in ((Table.DISCRETE_INPUTS, 10_000), (Table.INPUT_REGISTERS, 30_000),
+                         (Table.HOLDING_REGISTERS, 40_000)):
+        entries = [entry for entry in points.entries if entry.table is table]
+        if entries and all(first <= entry.address < first + 10_000 for entry in entries):
+            yield problem(entries[0], points.source, "address", (
+                f"all of {SHORT[table]} lies behind {first}: if {first + 1} is meant as the first of its table, the "
+                "list needs `# base: modicon`"))
 
 
 def _shown(entry: Entry) -> Iterator[tuple[str, str]]:
@@ -139,10 +150,13 @@ def _unfit_for_writes(entry: Entry, point: Point) -> Iterator[tuple[str, str]]:
         yield "access", f"found {entry.access.value}, but '{point.name}' of the run is no output ({kind}); expected R"
         return
     bounds = f"the run's point takes {point.low:g} to {point.high:g} {point.unit}".rstrip()
-    if entry.low < point.low:
+    if entry.low < point.low or entry.low > point.high:
         yield "min", f"found {entry.low:g}; {bounds}"
-    if entry.high > point.high:
+    if entry.high > point.high or entry.high < point.low:
         yield "max", f"found {entry.high:g}; {bounds}"
+    value = entry.comm_loss_value
+    if entry.on_comm_loss is CommLoss.VALUE and not point.low <= value <= point.high:
+        yield "on_comm_loss", f"found {value:g}, which could not be asked for; {bounds}"
 
 
 def _unusual(entry: Entry, point: Point) -> Iterator[tuple[str, str]]:

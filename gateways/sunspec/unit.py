@@ -197,7 +197,7 @@ class SunSpecUnit:
             state.heard_us = None
             names += timers.revert_all(state, self.ratings, t_us)
         if names:
-            self._revert(state, names, "comm-loss: ControllerHb stands still" if lost else "reversion", t_us)
+            self._revert(state, names, "comm_loss (ControllerHb stands still)" if lost else "reversion", t_us)
         elif lost:
             self._state = state
 

@@ -112,7 +112,7 @@ def _record(p99_ms: float, drift_ms: float) -> dict[str, Any]:
                  "buckets_ns": [(1_000, 9), (2 * 10**8, 1)]}
     floor = {**histogram, "p99_ms": 1.0}
     return {"rates": [{"lateness": histogram}], "floor": {"lateness": floor}, "drift_ms": drift_ms,
-            "spans": {"ingress_to_kernel": histogram, "closed_loop": {"count": 0}}}
+            "drift_windows": 2, "spans": {"ingress_to_kernel": histogram, "closed_loop": {"count": 0}}}
 
 
 @pytest.mark.parametrize(("p99_ms", "drift_ms", "verdicts"), [(2.9, 0.2, [True, True]), (3.1, -1.5, [False, False])])

@@ -18,6 +18,7 @@ class Seat:
 
     host: str
     active_us: int = 0
+    proven: bool = True
 
 
 def test_without_an_allow_list_everybody_may_come():
@@ -83,6 +84,46 @@ def test_an_address_that_has_used_its_share_evicts_only_itself():
         census.enter(seat)
     assert census.to_evict("10.0.0.2") is second
     assert census.to_evict("10.0.0.1") is None
+
+
+def test_whoever_holds_most_of_a_full_listener_evicts_only_itself():
+    """One address cannot take an operator's place, not even where the cap of an address is above that of all."""
+    census: Census[Seat] = Census(AdmissionRules(max_sessions=4))
+    operator = Seat("10.0.0.1", 0)
+    census.enter(operator)
+    for active_us in (1, 2, 3, 4, 5):
+        leaver = census.to_evict("10.0.0.2")
+        assert leaver is not operator
+        if leaver is not None:
+            census.leave(leaver)
+        census.enter(Seat("10.0.0.2", active_us))
+    assert census.to_evict("10.0.0.3") is operator
+
+
+def test_within_its_fair_part_an_address_evicts_the_longest_idle_of_all():
+    """Where all hold alike, nobody has to cut his own sessions for a newcomer."""
+    census: Census[Seat] = Census(AdmissionRules(max_sessions=4))
+    idle = Seat("10.0.0.2", 0)
+    for seat in (Seat("10.0.0.1", 8), Seat("10.0.0.1", 9), idle, Seat("10.0.0.2", 7)):
+        census.enter(seat)
+    assert census.to_evict("10.0.0.1") is idle
+
+
+def test_who_has_never_been_answered_goes_first():
+    """A connection (or a TLS handshake) that says nothing does not push out a master that polls slowly."""
+    census: Census[Seat] = Census(AdmissionRules(max_sessions=2))
+    master, silent = Seat("10.0.0.1", 0), Seat("10.0.0.2", 900, proven=False)
+    for seat in (master, silent):
+        census.enter(seat)
+    assert census.to_evict("10.0.0.3") is silent
+
+
+def test_a_network_is_written_as_one():
+    """10.0.0.7/8 is refused, for it may mean one address; IPv4 in IPv6's clothes is IPv4."""
+    with pytest.raises(ValueError, match=r"expected 10\.0\.0\.0/8 .*or 10\.0\.0\.7 "):
+        network("10.0.0.7/8")
+    assert network("::ffff:10.0.0.7") == network("10.0.0.7")
+    assert network("::ffff:10.0.0.0/104") == network("10.0.0.0/8")
 
 
 def test_the_loopback_has_no_share_of_its_own_unless_told():

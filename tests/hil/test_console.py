@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from hil.console import Console
+from hil.console import MAX_LINE, Console, Typing
 from hil.gate import CommandGate
 from hil.pacer import Pacer
 from hil.timing import Timing
@@ -77,3 +77,15 @@ def test_status_quit_and_nothing() -> None:
     assert bench.console.obey("") == ""
     bench.console.obey("quit")
     assert bench.calls == ["quit"]
+
+
+def test_lines_come_whole_however_they_are_cut() -> None:
+    """Half a command is not obeyed; the end completes the last; an endless line is bounded."""
+    typing = Typing()
+    assert typing.lines(b"pau") == []
+    assert typing.lines(b"se\nrate 2") == ["pause"]
+    assert typing.lines(b"0") == []
+    assert typing.lines(b"") == ["rate 20"]
+    for _ in range(100):
+        assert typing.lines(b"x" * 4096) == []
+    assert len(typing.lines(b"\n")[0]) <= 2 * MAX_LINE

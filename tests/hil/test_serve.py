@@ -113,6 +113,15 @@ def test_sigterm_ends_as_cleanly_and_idle_sessions_do_not_hold_it_up(scenario: P
     assert json.loads((out / "manifest.json").read_text())["status"] == "stopped"
 
 
+def test_a_closed_terminal_ends_it_as_cleanly(scenario: Path, tmp_path: Path) -> None:
+    """SIGHUP: the record is whole and replays."""
+    out = tmp_path / "run"
+    with served(scenario, "--out", str(out), "--no-floor") as server:
+        server.until(r":(\d+)$")
+        assert server.end(signal.SIGHUP)[0] == 0
+    assert gridloop("replay", str(out)).returncode == 0
+
+
 def test_it_ends_by_itself_at_the_scenarios_end(scenario: Path, tmp_path: Path) -> None:
     """`--until` at ten times the speed; status done; every scan was processed."""
     out = tmp_path / "run"
@@ -203,3 +212,47 @@ def test_a_killed_server_leaves_a_result_that_can_be_read(scenario: Path, tmp_pa
     resumed = gridloop("run", "--resume", str(out), "--quiet")
     assert resumed.returncode == 0, resumed.stderr
     assert gridloop("replay", str(out), "--quiet").returncode == 0
+
+
+def test_the_console_takes_files_and_nothing(scenario: Path, tmp_path: Path) -> None:
+    """Commands from a file are obeyed; /dev/null has none; neither is watched by an event loop, neither is a crash."""
+    (tmp_path / "typed").write_text("rate 50\nstatus\n")
+    for stdin in (tmp_path / "typed", Path(os.devnull)):
+        with stdin.open("rb") as file:
+            command = [sys.executable, "-m", "cosim.cli", "serve", str(scenario), "--control", "--no-floor",
+                       "--until", "0.5", "--out", str(tmp_path / f"run-{stdin.name}")]
+            done = subprocess.run(command, cwd=ROOT, stdin=file, capture_output=True, text=True, timeout=120,
+                                  check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("rate 50 from" in done.stderr) == (stdin.name == "typed")
+
+
+def test_a_run_far_behind_stops_all_the_same(scenario: Path, tmp_path: Path) -> None:
+    """A hundred times the speed with a scan of 5 ms: minutes of backlog; Ctrl-C ends in seconds; it replays."""
+    out = tmp_path / "run"
+    with served(scenario, "--out", str(out), "--no-floor", "--rate", "100", "--set", "step_s=0.005") as server:
+        port = int(server.until(r":(\d+)$")[1])
+        time.sleep(2)
+        assert power_kw(port) == 0.0
+        begun = time.monotonic()
+        code, _ = server.end()
+        assert code == 0, server.said
+        assert time.monotonic() - begun < 15
+    assert json.loads((out / "realtime.json").read_text())["behind_s"] > 10
+    assert gridloop("replay", str(out)).returncode == 0
+
+
+def test_a_door_that_stays_shut_is_told_even_quietly(scenario: Path, tmp_path: Path) -> None:
+    """Two listeners on one port: a line says which has it not, for a script too; no line says that it is open."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = scenario.read_text().replace("listeners: [{name: lan, kind: modbus_tcp, port: 0}]", "listeners: ["
+                                        f"{{name: lan, kind: modbus_tcp, port: {port}}}, "
+                                        f"{{name: two, kind: modbus_tcp, port: {port}}}]")
+    scenario.write_text(text.replace("unit: 7,", "unit: 7, listener: lan,"))
+    arguments = ("serve", str(scenario), "--until", "0.2", "--no-floor", "--force", "--out", str(tmp_path / "run"))
+    quiet, loud = gridloop(*arguments, "--quiet"), gridloop(*arguments)
+    assert (quiet.returncode, loud.returncode) == (0, 0)
+    assert quiet.stderr.count("listener two: ") == loud.stderr.count("listener two: ") == 1
+    assert loud.stderr.count("(not open)") == 1

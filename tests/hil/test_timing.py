@@ -44,6 +44,15 @@ def test_drift_is_what_is_left_without_jitter() -> None:
     assert 2.5 < timing.drift_ms() < 3.5
 
 
+def test_jitter_of_a_short_run_is_no_drift() -> None:
+    """A minute and one scan more, 40 ms late: no second window is whole, so nothing is said."""
+    timing = Timing([("scan", 1_000_000, 0)])
+    for second in range(62):
+        timing.instant(second * 1_000_000, 0, 40 * MS if second > 60 else 0, 0, 1.0)
+    record = timing.to_dict(1.0)
+    assert (record["drift_ms"], record["drift_windows"]) == (0.0, 1)
+
+
 def test_a_burst_is_counted_and_the_flag_stays() -> None:
     """Two in a row, one in time, one more: a longest burst of two, and a flag until somebody resets it."""
     overruns = Timing([("scan", 1, 0)]).overruns

@@ -20,6 +20,7 @@ FILE = "realtime.json"
 #: Largest file that is read.
 MAX_BYTES = 8 * 1024 * 1024
 _FLOORS = {"lateness": "noise floor: timer", "wakeup": "noise floor: wake-up"}
+_FLOOR_DASHES = {"noise floor: timer": "dash", "noise floor: wake-up": "dot"}
 _SPANS = {"ingress_to_kernel": "write to kernel", "kernel_to_egress": "solved to read back",
           "closed_loop": "write, solved, read back"}
 
@@ -65,14 +66,16 @@ def _charts(data: Mapping[str, Any]) -> list[Chart]:
         edges = np.array([upper for upper, _ in histogram["buckets_ns"]], np.float64) / 1e6
         counts = np.array([n for _, n in histogram["buckets_ns"]], np.float64)
         later = 100 * (1 - (np.cumsum(counts) - counts) / counts.sum())
-        look = {"color": "--missing", "dash": "dot"} if is_floor else style(i)
+        look = {"color": "--missing", "dash": _FLOOR_DASHES[words]} if is_floor else style(i)
         lines.append({"type": "scatter", "mode": "lines", "name": label(words), "x": array(np.maximum(edges, 1e-3)),
                       "y": array(later), "line": {"shape": "hv", "width": 1.6, **look},
                       "hovertemplate": "%{y:.3g} % take longer than %{x:.3g} ms"})
     if not lines:
         return []
-    layout = {"xaxis": {"type": "log", "title": {"text": "longer than (ms)"}}, "hovermode": "closest",
-              "yaxis": axis("share (%)", type="log"), "legend": LEGEND, "margin": MARGIN, "showlegend": True}
+    layout = {"xaxis": {"type": "log", "title": {"text": "longer than (ms)", "standoff": 8}, "dtick": 1,
+                        "tickformat": "~g"},
+              "yaxis": axis("share (%)", type="log", dtick=1, tickformat="~g"), "hovermode": "closest",
+              "legend": LEGEND, "margin": {**MARGIN, "b": 52}, "showlegend": True}
     finding = "No scan was due" if not scan.get("count") else (
         f"Half of the scans began within {number(scan['p50_ms'])} ms of their time, 99 % within "
         f"{number(scan['p99_ms'])} ms")
@@ -100,16 +103,30 @@ def _facts(data: Mapping[str, Any]) -> str:
     busy = [(f"{text(rate['name'])} {number(100 * rate['utilisation_mean'])} % (at most "
              f"{number(100 * rate['utilisation_max'])} %)") for rate in data["rates"]]
     lost = (f"{plural(data['skipped_scans'], 'scan')} skipped, {duration_words(data['slipped_s'])} slipped")
+    if behind_s := data.get("behind_s"):
+        lost += f", stopped {duration_words(behind_s)} of simulation time behind"
     sessions = (f"{count(doors['sessions'])}, at most {count(doors['most_open'])} at once, "
                 f"{count(doors['refused'])} connections refused")
     pairs = [
         ("Busy", "; ".join(busy)),
         ("Overruns", f"{plural(overruns['count'], 'scan')}{worst}; policy {text(data['policy'])}, {lost}"),
-        ("Drift", f"{number(data['drift_ms'])} ms"),
+        ("Drift", _drift(data)),
         ("Writes", f"{count(writes['writes'])}, taken {count(writes['taken'])}{f' ({refusals})' if refusals else ''}"),
         ("Sessions", sessions),
-        *((f"Listener {text(name)}", ", ".join(f"{text(key)} {text(value)}" for key, value in door.items()))
-          for name, door in doors["listeners"].items()),
+        *((f"Listener {text(name)}", _door(door)) for name, door in doors["listeners"].items()),
         ("Asked of the system", "; ".join(f"{text(name)}: {text(word)}" for name, word in
                                           (data.get("profile") or {}).items()) or MISSING)]
-    return table(("", ""), [[name, value] for name, value in pairs])
+    return table(("Session", ""), [[name, value] for name, value in pairs])
+
+
+def _drift(data: Mapping[str, Any]) -> str:
+    if int(data.get("drift_windows", 2)) < 2:
+        return "not measured: it needs two minutes of simulation time at least, and thirty scans in each"
+    return f"{number(data['drift_ms'])} ms from the first minute to the last"
+
+
+def _door(door: Mapping[str, Any]) -> str:
+    """Where it was, and what was counted there (nothing of what never happened)."""
+    words = [text(door.get("where", MISSING)), *([f"not open: {text(door['shut'])}"] if "shut" in door else [])]
+    words += [f"{text(name.replace('_', ' '))} {count(n)}" for name, n in door.items() if isinstance(n, int) and n]
+    return ", ".join(words)

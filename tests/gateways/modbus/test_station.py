@@ -280,6 +280,17 @@ def test_what_was_asked_before_is_asked_again() -> None:
     assert (gate.writes[1].ids, gate.writes[1].values) == ((ARMED,), (0.0,))
 
 
+def test_a_bit_of_a_higher_role_may_be_written_back_unchanged() -> None:
+    """Also after somebody of that role has asked for it: the operator's own bits of the word stay writable."""
+    one, gate = bank(entry(ON, 0, DataType.BOOL, bit=0, role_write=Role.ENGINEER),
+                     entry(ARMED, 0, DataType.BOOL, bit=15))
+    assert write(one, 0, "0001", ENGINEER) is None
+    assert write(one, 0, "0000", ENGINEER) is None
+    assert write(one, 0, "8001") is None
+    assert (gate.writes[-1].ids, gate.writes[-1].values) == ((ARMED,), (1.0,))
+    assert write(one, 0, "8000") is ROLE
+
+
 @pytest.mark.parametrize(("data", "peer", "code"), [
     ("0001", OPERATOR, ADDRESS), ("0013", OPERATOR, VALUE), ("0011", OBSERVER, ROLE)])
 def test_refusals_of_bits(data: str, peer: Peer, code: ExceptionCode) -> None:
@@ -347,20 +358,24 @@ def test_communication_loss() -> None:
     assert (ids, t_us) == ((P, Q), 15_000_000)
     assert values[0] == -5.0
     assert math.isnan(values[1])
-    assert why.startswith("comm_loss: nothing heard for 10 s")
+    assert why.startswith("comm_loss (nothing heard for 10 s)")
     assert one.next_us() is None
     one.bank.write_registers(0, bytes(2), OPERATOR, 20_000_000, b"")
     assert one.next_us() == 31_000_000
 
 
-def test_any_request_is_heard() -> None:
-    """A read counts from the last publish, a refused write from its arrival."""
+def test_requests_of_masters_that_may_write_are_heard() -> None:
+    """A read counts from the last publish, a refused write from its arrival; an observer's count for nothing."""
     gate = FakeGate()
     site = FakeSite(database(), gate)
     one = ListStation(ModbusStationConfig(name="rtu", comm_loss_s=10.0), PointList(LOST), site)
     one.bank.write_registers(0, bytes(2), OPERATOR, 4_000_000, b"")
     publish(site.points, [0.0] * 5, 8_000_000)
-    one.bank.read_bits(COILS, 0, 1, OBSERVER)
+    for table, read in ((COILS, one.bank.read_bits), (HOLDING, one.bank.read_registers)):
+        read(table, 0, 1, OBSERVER)
+    one.bank.write_registers(0, bytes(2), OBSERVER, 8_500_000, b"")
+    assert one.next_us() == 15_000_000
+    one.bank.read_bits(COILS, 0, 1, OPERATOR)
     assert one.next_us() == 18_000_000
     one.bank.write_registers(77, bytes(2), OPERATOR, 9_000_000, b"")
     assert one.next_us() == 20_000_000
@@ -371,7 +386,7 @@ def test_reads_between_distant_publishes_are_heard() -> None:
     gate = FakeGate()
     one = station(gate, *LOST)
     one.bank.write_registers(0, bytes(2), OPERATOR, 4_000_000, b"")
-    one.bank.read_registers(HOLDING, 0, 1, OBSERVER)
+    one.bank.read_registers(HOLDING, 0, 1, OPERATOR)
     one.on_time(15_000_000)
     assert not gate.owns
     assert one.next_us() == 25_000_000
@@ -390,6 +405,29 @@ def test_a_loss_that_the_inbox_does_not_take_is_tried_again() -> None:
     gate.answer = WriteAnswer.TAKEN
     one.on_time(12_500_000)
     assert len(gate.owns) == 2
+    assert one.next_us() is None
+
+
+def test_a_loss_that_one_point_does_not_take_leaves_the_others_done() -> None:
+    """An interlock of the run keeps that point's fallback back, and only that, until it lets go."""
+    @dataclass
+    class Blocking(FakeGate):
+        blocked: int = P
+
+        def own(self, station: str, ids: tuple[int, ...], values: tuple[float, ...], why: str,
+                t_us: int) -> WriteAnswer:
+            super().own(station, ids, values, why, t_us)
+            return WriteAnswer.BLOCKED if self.blocked in ids else WriteAnswer.TAKEN
+
+    gate = Blocking()
+    one = station(gate, *LOST)
+    one.bank.write_registers(0, bytes(4), OPERATOR, 4_000_000, b"")
+    one.on_time(15_000_000)
+    assert [ids for ids, *_ in gate.owns] == [(P, Q), (P,), (Q,)]
+    assert one.next_us() == 16_000_000
+    gate.blocked = -1
+    one.on_time(16_000_000)
+    assert gate.owns[-1][0] == (P,)
     assert one.next_us() is None
 
 

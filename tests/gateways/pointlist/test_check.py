@@ -87,6 +87,16 @@ def test_a_list_that_does_not_fit_a_run() -> None:
     assert "did you mean 'pv.p_kw'?" in found[3].message
 
 
+def test_what_could_never_be_asked_for_is_found_at_load() -> None:
+    """A fallback that the run would not take at the loss, a range that lies wholly beside the run's."""
+    points = listed("A,pv.p_set_kw,hr,0,float32,RW,,,5000", "B,pv.p_set_kw,hr,2,float32,RW,1300,,hold",
+                    "C,pv.p_set_kw,hr,4,float32,RW,,-1,", "D,pv.p_set_kw,hr,6,float32,RW,,,1200",
+                    header="tag,point,table,address,type,access,min,max,on_comm_loss")
+    found = check_against(points, database())
+    assert [(problem.line, problem.path) for problem in found] == [(3, "on_comm_loss"), (4, "min"), (5, "max")]
+    assert "found 5000, which could not be asked for; the run's point takes 0 to 1200 kW" in found[0].message
+
+
 def test_remarks_do_not_refuse() -> None:
     """Units that differ, bools of analogs, types too small for what the run takes."""
     points = listed("A,pv.p_set_kw,hr,0,int16,RW,,,MW,", "B,pv.p_kw,di,0,bool,,,,,",
@@ -96,6 +106,15 @@ def test_remarks_do_not_refuse() -> None:
     small = replace(points.entries[0], scale=0.01, units="kW")
     found, = remarks(replace(points, entries=(small,)), database())
     assert "holds no more than 327.67; the point takes 1200" in found.message
+
+
+def test_modicon_numbers_taken_for_wire_addresses_are_remarked() -> None:
+    """40001 under base 0 is a far place that hardly anybody means; beside a near one it is meant."""
+    far = "A,pv.p_kw,hr,40001,float32,,,,,"
+    found, = remarks(listed(far, header=RUN), database())
+    assert (found.path, found.line) == ("address", 3)
+    assert "if 40001 is meant as the first of its table, the list needs `# base: modicon`" in found.message
+    assert remarks(listed(far, "B,pv.p_kw,hr,7,float32,,,,,", header=RUN), database()) == []
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ def test_a_heartbeat_that_stands_still_reverts_what_was_asked() -> None:
     rig.advance_s(1.2)
     assert (rig.read("pv.p_kw"), rig.read("pv.q_kvar")) == (900, 0)
     assert isnan(rig.read("pv.volt_var_on"))
-    assert "comm-loss" in rig.gate.owned[-1][3]
+    assert "comm_loss" in rig.gate.owned[-1][3]
     assert rig.unit.next_us() is None
 
 
