@@ -28,6 +28,9 @@ from cosim.state import GridState, Topology
 _STATE_BLOCKS = ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
 _TOPOLOGY_BLOCKS = ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step")
 
+#: Measurements of devices that say what flows.
+_FLOWS = (".p_kw", ".q_kvar")
+
 #: Writes one block of a point vector (n_point,).
 _Write = Callable[[Vector], None]
 
@@ -40,6 +43,9 @@ class Publisher:
         self._points, self._blocks = points, layout.blocks
         self._values = np.full(len(points), np.nan)
         self._quality = np.zeros(len(points), np.uint8)
+        measured = [i for g in range(len(groups)) for i in range(len(points))[layout.blocks[f"measured.{g}"]]]
+        self._flow_ids = np.array([i for i in measured if points.names[i].endswith(_FLOWS)], np.int64)
+        self._were_flows_known = True
         self._writers = self._all_writers(groups) | {
             f"channel.{channel.name}": self._channel_writer(channel) for channel in channels}
         self._now: tuple[_Write, ...] = ()
@@ -187,3 +193,7 @@ class Publisher:
         quality[self._blocks["device_v_pu"]] = quality[self._blocks["v_pu"]][self._device_bus]
         for name in ("scalars", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar"):
             quality[self._blocks[name]] = Quality.GOOD if state.converged else Quality.INVALID
+        if state.converged is not self._were_flows_known:
+            # Without a power flow nobody knows what flows into a device; what it has counted and stores is its own.
+            self._were_flows_known = state.converged
+            quality[self._flow_ids] = Quality.GOOD if state.converged else Quality.INVALID

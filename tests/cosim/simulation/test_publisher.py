@@ -54,6 +54,9 @@ def test_without_a_power_flow_every_flow_is_invalid() -> None:
     for pattern in ("bus.*", "line.*.loading", "line.*.p_kw", "grid.slack_*"):
         assert (points.quality[points.ids_of([pattern])] == Quality.INVALID).all(), pattern
         assert not np.isfinite(points.read_vector([pattern])).any(), pattern
+    # What flows into a device is unknown; what it has counted so far is its own.
+    assert points.quality[points.id_of("ld.p_kw")] == points.quality[points.id_of("ld.q_kvar")] == Quality.INVALID
+    assert points.quality[points.id_of("ld.e_kwh")] == Quality.GOOD
 
 
 @pytest.mark.parametrize(("phase", "found"), [(Phase.DRIVE, (2_000_000, 1.0)), (Phase.DECIDE, (2_000_000, 1.0)),
