@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.harness import Reach, Row
+from benchmarks.harness import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,3 @@ def reached(name: str, value: float, unit: str, against: str, reach: str, *, ok:
 def told(name: str, value: float, unit: str, against: str = "", ratio: float | None = None) -> Row:
     """A row for information."""
     return Row(name, value, unit, against, ratio, "", None)
-
-
-AT_MOST, AT_LEAST = False, True
-
-
-def within(bound: float) -> Reach:
-    """At most `bound`."""
-    return Reach(AT_MOST, bound)

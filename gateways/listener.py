@@ -27,11 +27,11 @@ class Hooks(Protocol):
     def closed(self, peer: Peer, reason: str) -> None:
         """A session has ended; `reason` in a few words (``idle for 60 s``, ``by the peer``, ``bad protocol id``)."""
 
-    def received(self, peer: Peer, now_us: int, data: bytes) -> None:
-        """Bytes came in; told before the session acts on them."""
+    def exchanged(self, peer: Peer, now_us: int, data: bytes, answer: bytes) -> None:
+        """Bytes came in at `now_us`, and these were handed to the transport for them; either may be empty.
 
-    def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
-        """Bytes were handed to the transport."""
+        One call for both: it stands in the path of every request.
+        """
 
     def refused(self, listener: str, address: str, reason: str) -> None:
         """A connection was closed before it became a session (allow-list, caps, certificate)."""

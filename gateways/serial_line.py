@@ -165,8 +165,9 @@ class SerialDoor:
             self._lost("end of file")
             return
         now_us = self._hooks.now_us()
-        self._hooks.received(self._peer, now_us, data)
-        self._put(self._session.receive(data, now_us), now_us)
+        answer = self._session.receive(data, now_us)
+        self._hooks.exchanged(self._peer, now_us, data, b"")
+        self._put(answer, now_us)
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -182,7 +183,7 @@ class SerialDoor:
             self._counts["dropped"] += 1
         elif answer:
             self._out += answer
-            self._hooks.sent(self._peer, now_us, answer)
+            self._hooks.exchanged(self._peer, now_us, b"", answer)
             if self.options.turnaround_s and self._turning is None:
                 self._turning = self._loop.call_later(self.options.turnaround_s, self._flush)
             elif not self.options.turnaround_s:

@@ -298,7 +298,7 @@ class Link(asyncio.BufferedProtocol):
         door = self._door
         self.peer = Peer(door.name, self.address, self.host, role, door.hooks.next_session())
         self.active_us = door.hooks.now_us()
-        self._now_us, self._received, self._sent = door.hooks.now_us, door.hooks.received, door.hooks.sent
+        self._now_us, self._exchanged, self._send = door.hooks.now_us, door.hooks.exchanged, transport.write
         self._session = door.make_session(self.peer, self.active_us)
         self._receive = self._session.receive
         transport.set_write_buffer_limits(high=door.options.write_high)
@@ -315,12 +315,15 @@ class Link(asyncio.BufferedProtocol):
             return
         data = bytes(self._view[:nbytes])
         now_us = self._now_us()
-        self._received(self.peer, now_us, data)
-        answer = self._receive(data, now_us)
+        try:
+            answer = self._receive(data, now_us)
+        except BaseException:  # a bug of ours ends the link: what led to it is kept
+            self._exchanged(self.peer, now_us, data, b"")
+            raise
         if answer:
             self.active_us, self.proven = now_us, True
-            self._transport.write(answer)  # type: ignore[union-attr]
-            self._sent(self.peer, now_us, answer)
+            self._send(answer)
+        self._exchanged(self.peer, now_us, data, answer)
         if self._session.closing:
             self.end(self._session.closing)
 
@@ -373,12 +376,11 @@ class Link(asyncio.BufferedProtocol):
 
     def _on_timer(self, now_us: int) -> None:
         assert self._session is not None
-        assert self._transport is not None
         assert self.peer is not None
         out = self._session.on_timer(now_us)
         if out:
-            self._transport.write(out)
-            self._sent(self.peer, now_us, out)
+            self._send(out)
+            self._exchanged(self.peer, now_us, b"", out)
         if self._session.closing:
             self.end(self._session.closing)
 

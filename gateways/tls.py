@@ -110,7 +110,7 @@ def _check_key(files: TlsFiles, certificate: x509.Certificate) -> None:
 
 
 def _public(key: object) -> bytes:
-    data: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]
+    data: bytes = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined]  # every key has it
     return data
 
 

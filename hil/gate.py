@@ -83,7 +83,7 @@ class _Open:
     ids: tuple[int, ...]
 
 
-def _nothing() -> None:
+def _nothing(_: int) -> None:
     return None
 
 
@@ -94,12 +94,13 @@ def _undecided(_: int) -> DecisionRow | None:
 class CommandGate:
     """`gateways.gate.Gate` around a run.
 
-    `clock` gives the simulation time of a time on the sessions' clock; `on_submitted` is told when something was
+    `clock` gives the simulation time of a time on the sessions' clock; `on_submitted` is told of the session (0: a
+    station by itself) when something was
     submitted (whoever serves pumps then); `decided` gives the last decision row of an output (`WatchedRecorder.last`).
     """
 
     def __init__(self, run: Run, access: AccessLog, clock: Callable[[int], int], options: GateOptions | None = None,
-                 on_submitted: Callable[[], None] = _nothing, *,
+                 on_submitted: Callable[[int], None] = _nothing, *,
                  decided: Callable[[int], DecisionRow | None] = _undecided) -> None:
         self._run, self._access, self._clock, self._decided = run, access, clock, decided
         self.on_submitted = on_submitted
@@ -182,6 +183,11 @@ class CommandGate:
 
     # -- what stations use ---------------------------------------------------------------------------------------------
 
+    @property
+    def heard_us(self) -> int:
+        """The latest arrival, on the sessions' clock."""
+        return self._now_us
+
     def sim_us(self, now_us: int) -> int:
         """Simulation time of an arrival at `now_us` on the sessions' clock."""
         self._now_us = max(self._now_us, now_us)
@@ -213,7 +219,7 @@ class CommandGate:
                                      write_words(request, changes, answer, reason), **numbers)
         if answer is WriteAnswer.TAKEN and request.ids:
             self._open.append(_Open(entry_us, number, request.station, request.ids))
-            self.on_submitted()
+            self.on_submitted(request.peer.session)
         return answer
 
     def own(self, station: str, ids: tuple[int, ...], values: tuple[float, ...], why: str, t_us: int) -> WriteAnswer:
@@ -231,7 +237,7 @@ class CommandGate:
         if answer is WriteAnswer.TAKEN:
             if len(self._open) < 2 * self._options.open_writes:
                 self._open.append(_Open(entry_us, number, station, ids))
-            self.on_submitted()
+            self.on_submitted(0)
         return answer
 
     # -- judging -------------------------------------------------------------------------------------------------------

@@ -37,9 +37,9 @@ class MonotonicClock:
 
     __slots__ = ()
 
-    def now_ns(self) -> int:
-        """Nanoseconds since an arbitrary start."""
-        return monotonic_ns()
+    # The function itself and not a method around it: it is asked several times for every request.
+    now_ns = staticmethod(monotonic_ns)
+    """Nanoseconds since an arbitrary start."""
 
 
 def checked_rate(rate: float) -> float:
@@ -53,11 +53,11 @@ class Pacer:
     """Where simulation time should be now, and when an instant is due.  Made paused at `start_us`; `resume` starts it.
     """
 
-    __slots__ = ("_clock", "_past", "_paused", "_rate", "_sim_ns", "_wall_ns")
+    __slots__ = ("_clock", "_denominator", "_numerator", "_past", "_paused", "_rate", "_sim_ns", "_wall_ns")
 
     def __init__(self, clock: Clock, rate: float = 1.0, start_us: int = 0) -> None:
         self._clock = clock
-        self._rate = Fraction(checked_rate(rate)).limit_denominator(1000)
+        self._set(rate)
         self._sim_ns, self._wall_ns = start_us * 1000, clock.now_ns()
         self._paused = True
         self._past: deque[tuple[int, int, Fraction]] = deque(maxlen=MAX_PAST)
@@ -77,6 +77,12 @@ class Pacer:
         """Simulation time at a wall time (microseconds, rounded down)."""
         return self._sim_at(wall_ns) // 1000
 
+    def sim_of(self, wall_us: int) -> int:
+        """As `sim_us`, of a wall time in microseconds: asked for every chunk of bytes, so it calls nothing."""
+        if self._paused:
+            return self._sim_ns // 1000
+        return (self._sim_ns + (wall_us * 1000 - self._wall_ns) * self._numerator // self._denominator) // 1000
+
     def now_us(self) -> int:
         """Simulation time now."""
         return self.sim_us(self._clock.now_ns())
@@ -94,7 +100,7 @@ class Pacer:
         """Another rate from now on; raises GridloopError for one outside 0.1…100."""
         checked_rate(rate)
         self._anchor()
-        self._rate = Fraction(rate).limit_denominator(1000)
+        self._set(rate)
 
     def pause(self) -> None:
         """Stand still from now on."""
@@ -114,10 +120,15 @@ class Pacer:
         self._past.clear()  # they speak of times that come again
         return lost_us
 
+    def _set(self, rate: float) -> None:
+        self._rate = Fraction(checked_rate(rate)).limit_denominator(1000)
+        # As plain integers: `sim_us` is asked twice for every request, and a Fraction's parts are properties.
+        self._numerator, self._denominator = self._rate.numerator, self._rate.denominator
+
     def _sim_at(self, wall_ns: int) -> int:
         if self._paused:
             return self._sim_ns
-        return self._sim_ns + (wall_ns - self._wall_ns) * self._rate.numerator // self._rate.denominator
+        return self._sim_ns + (wall_ns - self._wall_ns) * self._numerator // self._denominator
 
     def _was_due_ns(self, sim_ns: int) -> int:
         """When it was, by the anchor that held; before the first that is remembered, by the rate of that one."""

@@ -189,7 +189,7 @@ class _Session:
                                  decided=self._recorders[-1].last if self._recorders else lambda _: None)
         plant = self._plant = assemble(self._loaded, simulation, self._gate, options.changes)
         self._wire = None if self._out is None or options.wire == "none" else WireLog(
-            self._out, lambda now_us: self._pacer.sim_us(now_us * 1000), options.wire,
+            self._out, self._pacer.sim_of, options.wire,
             now_us=lambda: self._clock.now_ns() // 1000, run=scenario.name)
         end_us = simulation.end_us if options.until_s is None else min(round(options.until_s * 1e6), simulation.end_us)
         self._driver = Driver(simulation, plant.stations, self._pacer, self._clock, timing=self._timing,

@@ -37,8 +37,6 @@ class Counts:
     open: int = 0
     most_open: int = 0
     refused: int = 0
-    chunks: int = 0
-    """Pieces of bytes that came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +59,11 @@ class Server:
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._driver, self._clock = parts, parts.driver, parts.clock
-        self._wire, self._spans = parts.wire, parts.spans
+        self._wire, self._spans, self._now_ns = parts.wire, parts.spans, parts.clock.now_ns
+        self._keep = self._wire.exchanged if self._wire is not None else None
         self.counts = Counts()
         self._listeners = {listener.name: listener for listener in parts.plant.listeners}
         self._announced: set[str] = set()
-        self._arrival_ns = 0
-        self._session = 0
         self._timer: asyncio.TimerHandle | None = None
         self._is_coming = False
         self._keeps_time = False
@@ -211,17 +208,19 @@ class Server:
         if published_us == t_us:
             self._parts.gate.published(t_us)
 
-    def _submitted(self) -> None:
+    def _submitted(self, session: int) -> None:
         driver = self._driver
-        entry_us = max(driver.simulation.now_us + 1, driver.pacer.sim_us(self._arrival_ns))
-        self._spans.taken(self._session, self._arrival_ns, entry_us)
+        if session:
+            arrival_ns = self._parts.gate.heard_us * 1000
+            entry_us = max(driver.simulation.now_us + 1, driver.pacer.sim_us(arrival_ns))
+            self._spans.taken(session, arrival_ns, entry_us)
         self.pump_soon()
 
     # -- what listeners tell (`gateways.listener.Hooks`) ---------------------------------------------------------------
 
     def now_us(self) -> int:
         """The sessions' clock."""
-        return self._clock.now_ns() // 1000
+        return self._now_ns() // 1000
 
     def next_session(self) -> int:
         """Number of the next session."""
@@ -245,20 +244,12 @@ class Server:
         if self._wire is not None:
             self._wire.closed(peer, reason)
 
-    def received(self, peer: Peer, now_us: int, data: bytes) -> None:
-        """Bytes came in."""
-        self._arrival_ns, self._session = now_us * 1000, peer.session
-        self.counts.chunks += 1
-        if self._wire is not None:
-            self._wire.received(peer, now_us, data)
-
-    def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
-        """Bytes were handed to the transport."""
-        if self._wire is not None:
-            now_us = self._clock.now_ns() // 1000  # the session's answer took some time since its arrival
-            self._wire.sent(peer, now_us, data)
-        if self._spans.waiting:
-            self._spans.answered(peer.session, self._clock.now_ns())
+    def exchanged(self, peer: Peer, now_us: int, data: bytes, answer: bytes) -> None:
+        """Bytes came in, and others went out for them (the path of every request)."""
+        if self._keep is not None:
+            self._keep(peer, now_us, data, answer)
+        if self._spans.waiting and answer:
+            self._spans.answered(peer.session, self._now_ns())
 
     def refused(self, listener: str, address: str, reason: str) -> None:
         """A connection was turned away."""

@@ -75,13 +75,16 @@ class TcpSession(ModbusSession):
                 bank = self._units.get(unit, self._only)
                 if bank is not None:
                     self.totals.requests += 1
+                    size = 2 * count
                     try:
-                        registers = checked(bank.read_registers(_HOLDING if function == 3 else _INPUT,
-                                                                address, count, self._peer), 2 * count)
+                        registers = bank.read_registers(_HOLDING if function == 3 else _INPUT, address, count,
+                                                        self._peer)
+                        if type(registers) is bytes and len(registers) == size:
+                            return _READ_ANSWER.pack(transaction, 0, 3 + size, unit, function, size) + registers
+                        checked(registers, size)  # an exception's code, or a bank that errs
                     except Exception:
                         registers = self._broken(function)
-                    if isinstance(registers, bytes):
-                        return _READ_ANSWER.pack(transaction, 0, 3 + 2 * count, unit, function, 2 * count) + registers
+                    assert isinstance(registers, ExceptionCode)
                     return _HEAD.pack(transaction, 0, 3, unit) + self._exception(function, registers)
         return self._any(data[offset:stop], now_us)
 

@@ -23,7 +23,7 @@ def poll_table(rows: list[Row]) -> str:
     cells += [(row.tag, str(row.place), row.shown, row.units, row.quality, row.trouble or row.raw.hex(" "))
               for row in rows]
     if all(row.tag == str(row.place) for row in rows):
-        cells = [line[1:] for line in cells]  # type: ignore[misc]
+        cells = [line[1:] for line in cells]  # type: ignore[misc]  # of one length
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     value = cells[0].index("value")
     return "\n".join("  ".join(cell.rjust(width) if i == value else cell.ljust(width)

@@ -62,7 +62,7 @@ def screen(board: Board, summary: dict[str, Any], said: list[str], typed: str) -
 
     tags = Table(title=f"{summary['name']} · {status_line(summary)}", expand=True)
     for name, side in (("tag", "left"), ("value", "right"), ("units", "left"), ("quality", "left")):
-        tags.add_column(name, justify=side)  # type: ignore[arg-type]
+        tags.add_column(name, justify=side)  # type: ignore[arg-type]  # a literal
     for tag in list(board.tags.values())[:20]:
         tags.add_row(tag.plan.key, value_text(tag), tag.plan.entry.units, tag.quality.name.lower(),
                      style={TagQuality.BAD: "red", TagQuality.STALE: "yellow"}.get(tag.quality, ""))

@@ -9,8 +9,9 @@ head     8 bytes magic, u16 version, u32 length, so many bytes of JSON: which ru
 record   u8 kind, u32 session (0: none), i64 simulation time µs, i64 session clock µs, u32 length, so many bytes
 =======  =============================================================================================================
 
-The bytes of RECEIVED and SENT are those of the wire (behind TLS, for a listener with TLS: plain); those of every other
-kind are one JSON object of texts.
+The bytes of RECEIVED and SENT are those of the wire (behind TLS, for a listener with TLS: plain).  EXCHANGED is both in
+one record, which costs the path of every request half: u32 µs from the one to the other on the session clock, u32
+length of what came in, that, and what went out.  The bytes of every other kind are one JSON object of texts.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ MAGIC = b"\x89GLWIRE\n"
 VERSION = 1
 HEAD = Struct("<8sHI")
 RECORD = Struct("<BIqqI")
+EXCHANGE = Struct("<II")
+#: A record's head and an exchange's.
+EXCHANGE_RECORD = Struct("<BIqqIII")
 
 #: Bytes of one record; longer ones are split by the writer and refused by the reader.
 MAX_BYTES = 1024 * 1024
@@ -50,6 +54,8 @@ class Kind(IntEnum):
     """From here on less is kept; `what` says what, `why` why."""
     END = 8
     """The writer closed the log."""
+    EXCHANGED = 9
+    """What came in and what went out for it; readers give RECEIVED and SENT, the latter with the arrival's `t_us`."""
 
 
 class Framing(IntEnum):

@@ -24,18 +24,30 @@ from cosim.errors import GridloopError, RecordError
 from cosim.stopwatch import wall_stamp
 from gateways.peer import Peer
 from hil.wire.frames import may_write
-from hil.wire.layout import FILE, MAX_BYTES, RECORD, Framing, Kind, WireRecord, head_bytes, record_bytes, texts
+from hil.wire.layout import (
+    EXCHANGE,
+    EXCHANGE_RECORD,
+    FILE,
+    MAX_BYTES,
+    RECORD,
+    Framing,
+    Kind,
+    WireRecord,
+    head_bytes,
+    record_bytes,
+    texts,
+)
 
 #: Bytes of a file unless told otherwise.
 MAX_FILE_BYTES = 1 << 30
 #: Bytes that gather before they are written without being asked for: a millisecond's work, in which nobody is answered.
 PENDING_BYTES = 256 * 1024
-#: What one record is taken for while it waits, beside its bytes.
-_RECORD_BYTES = 64
 
-_pack = RECORD.pack
+_pack, _pack_exchange = RECORD.pack, EXCHANGE_RECORD.pack
+#: Bytes of an exchange that are kept as one record.
+_MOST_EXCHANGED = MAX_BYTES - EXCHANGE.size
 # Looked up, and turned into a number, for every chunk.
-_RECEIVED, _SENT = int(Kind.RECEIVED), int(Kind.SENT)
+_RECEIVED, _SENT, _EXCHANGED = int(Kind.RECEIVED), int(Kind.SENT), int(Kind.EXCHANGED)
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +59,9 @@ class WireMode(Enum):
     WRITES = "writes"
     """Sessions, and the chunks that hold a write or its answer (and those of which that cannot be told)."""
     NONE = "none"
+
+
+_ALL = WireMode.ALL
 
 
 def _mode(word: WireMode | str) -> WireMode:
@@ -75,8 +90,8 @@ class WireLog:
         self.mode = self._asked = _mode(mode)
         self._sim_us, self._now_us, self._stamp, self._max_bytes = sim_us, now_us, stamp, max_bytes
         self._framings: dict[str, Framing] = {}
-        self._pending: list[tuple[int, int, int, int, bytes]] = []
-        self._pending_bytes = 0
+        self._pending = bytearray()
+        """Whole records: packed at once, as apart they would cost more memory than the requests themselves."""
         self._hash, self.size, self.records = sha256(), 0, 0
         self.failed = ""
         """Why it stopped before its time; "" where it did not."""
@@ -95,19 +110,40 @@ class WireLog:
 
     def received(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Bytes came in."""
-        if self.mode is WireMode.ALL or self._wanted(peer, data):
-            self._pending.append((_RECEIVED, peer.session, self._sim_us(now_us), now_us, data))
-            self._pending_bytes += len(data) + _RECORD_BYTES
-            if self._pending_bytes > PENDING_BYTES:
+        if self.mode is _ALL or self._wanted(peer, data):
+            if len(data) > MAX_BYTES:
+                self._put(_RECEIVED, peer.session, now_us, data)
+                return
+            self._pending += _pack(_RECEIVED, peer.session, self._sim_us(now_us), now_us, len(data)) + data
+            self.records += 1
+            if len(self._pending) > PENDING_BYTES:
                 self.flush()
 
     def sent(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Bytes went out."""
-        if self.mode is WireMode.ALL or self._wanted(peer, data):
-            self._pending.append((_SENT, peer.session, self._sim_us(now_us), now_us, data))
-            self._pending_bytes += len(data) + _RECORD_BYTES
-            if self._pending_bytes > PENDING_BYTES:
+        if self.mode is _ALL or self._wanted(peer, data):
+            if len(data) > MAX_BYTES:
+                self._put(_SENT, peer.session, now_us, data)
+                return
+            self._pending += _pack(_SENT, peer.session, self._sim_us(now_us), now_us, len(data)) + data
+            self.records += 1
+            if len(self._pending) > PENDING_BYTES:
                 self.flush()
+
+    def exchanged(self, peer: Peer, now_us: int, data: bytes, answer: bytes) -> None:
+        """Bytes came in at `now_us`, and others went out for them just now (the path of every request)."""
+        if self.mode is _ALL and data and answer and len(data) + len(answer) < _MOST_EXCHANGED:
+            n = len(data)
+            self._pending += _pack_exchange(_EXCHANGED, peer.session, self._sim_us(now_us), now_us,
+                                            8 + n + len(answer), self._now_us() - now_us, n) + data + answer
+            self.records += 1
+            if len(self._pending) > PENDING_BYTES:
+                self.flush()
+            return
+        if data:
+            self.received(peer, now_us, data)
+        if answer:
+            self.sent(peer, self._now_us(), answer)
 
     def listening(self, name: str, kind: str, where: str) -> None:
         """A listener is open: its kind tells how its bytes are framed; `where` as it says (``127.0.0.1:5020``)."""
@@ -138,15 +174,10 @@ class WireLog:
             return
         if not self._pending:
             return
-        pending, self._pending, self._pending_bytes = self._pending, [], 0
-        self.records += len(pending)
-        parts: list[bytes] = []
-        for kind, session, t_us, now_us, data in pending:
-            for piece in (data,) if len(data) <= MAX_BYTES else _split(data):
-                parts += (_pack(kind, session, t_us, now_us, len(piece)), piece)
-        self._write(b"".join(parts))
+        pending, self._pending = bytes(self._pending), bytearray()
+        self._write(pending)
         if self.size >= self._max_bytes:
-            self._limit(pending[-1][3])
+            self._limit(self._now_us())
 
     def figures(self) -> dict[str, str | int]:
         """For the run's summary: what is kept, how much, and why it stopped before its time, if it did."""
@@ -174,9 +205,15 @@ class WireLog:
 
     def _append(self, kind: Kind, session: int, data: bytes) -> None:
         if self._file is not None:
-            now_us = self._now_us()
-            self._pending.append((int(kind), session, self._sim_us(now_us), now_us, data))
-            self._pending_bytes += len(data) + _RECORD_BYTES
+            self._put(int(kind), session, self._now_us(), data)
+
+    def _put(self, kind: int, session: int, now_us: int, data: bytes) -> None:
+        t_us = self._sim_us(now_us)
+        for piece in (data,) if len(data) <= MAX_BYTES else _split(data):
+            self._pending += _pack(kind, session, t_us, now_us, len(piece)) + piece
+        self.records += 1
+        if len(self._pending) > PENDING_BYTES:
+            self.flush()
 
     def _write(self, data: bytes) -> None:
         """All of it, or nothing and no more from here on."""

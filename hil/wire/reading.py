@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import IO
 
 from cosim.errors import RecordError
-from hil.wire.layout import HEAD, MAGIC, MAX_BYTES, MAX_HEAD, RECORD, VERSION, Kind, WireRecord, texts_of
+from hil.wire.layout import (
+    EXCHANGE,
+    HEAD,
+    MAGIC,
+    MAX_BYTES,
+    MAX_HEAD,
+    RECORD,
+    VERSION,
+    Kind,
+    WireRecord,
+    texts_of,
+)
 
 _KINDS = {int(kind): kind for kind in Kind}
 
@@ -43,7 +54,19 @@ class WireFile:
             self._at += RECORD.size + length
             self.count += 1
             self.ended = kind is Kind.END
-            yield WireRecord(kind, session, t_us, clock_us, data)
+            if kind is Kind.EXCHANGED:
+                yield from self._exchange(session, t_us, clock_us, data)
+            else:
+                yield WireRecord(kind, session, t_us, clock_us, data)
+
+    def _exchange(self, session: int, t_us: int, clock_us: int, data: bytes) -> Iterator[WireRecord]:
+        elapsed_us, length = EXCHANGE.unpack_from(data) if len(data) >= EXCHANGE.size else (0, -1)
+        middle = EXCHANGE.size + length
+        if not EXCHANGE.size <= middle <= len(data):
+            raise RecordError(f"{self._name}: byte {self._at}: an exchange of {len(data)} bytes whose request has "
+                              f"{length}; expected at most the rest (the file is damaged)")
+        yield WireRecord(Kind.RECEIVED, session, t_us, clock_us, data[EXCHANGE.size:middle])
+        yield WireRecord(Kind.SENT, session, t_us, clock_us + elapsed_us, data[middle:])
 
     def _read_head(self) -> Mapping[str, str]:
         begin = self._file.read(HEAD.size)

@@ -47,6 +47,13 @@ class FakeHooks:
         """Kept."""
         self.ended.append((peer, reason))
 
+    def exchanged(self, peer: Peer, now_us: int, data: bytes, answer: bytes) -> None:
+        """Noted as what came in and what went out."""
+        if data:
+            self.received(peer, now_us, data)
+        if answer:
+            self.sent(peer, now_us, answer)
+
     def received(self, peer: Peer, now_us: int, data: bytes) -> None:
         """Counted, and that it came before the session acted."""
         self.bytes_in += len(data)

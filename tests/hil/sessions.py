@@ -51,7 +51,7 @@ class Served:
         self.recorders.append(WatchedRecorder(*args, **options))
         return self.recorders[-1]
 
-    def _submitted(self) -> None:
+    def _submitted(self, _session: int) -> None:
         self.submitted += 1
 
     def to(self, t_us: int) -> None:

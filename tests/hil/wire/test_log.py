@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import struct
+import tempfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from cosim.errors import GridloopError, RecordError
 from gateways.peer import Peer, Role
-from hil.wire.layout import MAX_BYTES, Framing, Kind, WireRecord, head_bytes, record_bytes
+from hil.wire.layout import MAX_BYTES, RECORD, Framing, Kind, WireRecord, head_bytes, record_bytes
 from hil.wire.log import WireLog, WireMode
 from hil.wire.reading import WireFile, open_wire
 
@@ -23,7 +25,8 @@ READ = bytes.fromhex("000100000006010300000002")
 WRITE = bytes.fromhex("000200000006010600000190")
 
 int64 = st.integers(-2**63, 2**63 - 1)
-records = st.builds(WireRecord, st.sampled_from(Kind), st.integers(0, 2**32 - 1), int64, int64, st.binary(max_size=50))
+kinds = st.sampled_from([kind for kind in Kind if kind is not Kind.EXCHANGED])
+records = st.builds(WireRecord, kinds, st.integers(0, 2**32 - 1), int64, int64, st.binary(max_size=50))
 
 
 def log_in(folder: Path, mode: str = "all", max_bytes: int = 1 << 30) -> WireLog:
@@ -222,3 +225,33 @@ def test_missing(tmp_path: Path) -> None:
 def test_framing_of_a_listener(kind: str, framing: Framing) -> None:
     """By the words of its kind."""
     assert Framing.of_kind(kind) is framing
+
+
+@given(st.lists(st.tuples(st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 10**6)), max_size=20))
+def test_an_exchange_is_read_back_as_what_came_in_and_what_went_out(
+        exchanges: list[tuple[bytes, bytes, int]]) -> None:
+    """Bytes, session and both clocks; empty sides leave no record."""
+    with tempfile.TemporaryDirectory() as name:
+        clock = [0]
+        log = WireLog(Path(name), lambda now_us: 2 * now_us, now_us=lambda: clock[0], stamp=lambda: None)
+        expected = []
+        for data, answer, elapsed_us in exchanges:
+            arrived_us = clock[0]
+            clock[0] += elapsed_us
+            log.exchanged(PEER, arrived_us, data, answer)
+            if data:
+                expected.append((Kind.RECEIVED, PEER.session, arrived_us, data))
+            if answer:
+                expected.append((Kind.SENT, PEER.session, clock[0], answer))
+        log.close()
+        with open_wire(log.path) as file:
+            found = [(r.kind, r.session, r.clock_us, r.data) for r in WireFile(file) if r.kind is not Kind.END]
+    assert found == expected
+
+
+@pytest.mark.parametrize("body", [b"", b"\0" * 7, struct.pack("<II", 5, 4) + b"abc"])
+def test_an_exchange_that_lies_about_its_length_is_damage(body: bytes) -> None:
+    """Said with its place, not read past its end."""
+    data = head_bytes({}) + RECORD.pack(Kind.EXCHANGED, 1, 0, 0, len(body)) + body
+    with pytest.raises(RecordError, match="damaged"):
+        list(WireFile(io.BytesIO(data)))
