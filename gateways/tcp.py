@@ -321,8 +321,9 @@ class Link(asyncio.BufferedProtocol):
             self._exchanged(self.peer, now_us, data, b"")
             raise
         if answer:
-            self.active_us, self.proven = now_us, True
             self._send(answer)
+            self.active_us = now_us
+            self.proven = True
         self._exchanged(self.peer, now_us, data, answer)
         if self._session.closing:
             self.end(self._session.closing)

@@ -53,7 +53,8 @@ class Pacer:
     """Where simulation time should be now, and when an instant is due.  Made paused at `start_us`; `resume` starts it.
     """
 
-    __slots__ = ("_clock", "_denominator", "_numerator", "_past", "_paused", "_rate", "_sim_ns", "_wall_ns")
+    __slots__ = ("_clock", "_denominator", "_numerator", "_past", "_paused", "_rate", "_shift_us",
+                 "_sim_ns", "_wall_ns")
 
     def __init__(self, clock: Clock, rate: float = 1.0, start_us: int = 0) -> None:
         self._clock = clock
@@ -62,6 +63,8 @@ class Pacer:
         self._paused = True
         self._past: deque[tuple[int, int, Fraction]] = deque(maxlen=MAX_PAST)
         """(sim ns, wall ns, rate) from which it ran, before the present anchor; oldest first."""
+        self._shift_us: int | None = None
+        """Simulation time less wall time, while it runs at rate 1; None otherwise."""
 
     @property
     def rate(self) -> float:
@@ -78,10 +81,9 @@ class Pacer:
         return self._sim_at(wall_ns) // 1000
 
     def sim_of(self, wall_us: int) -> int:
-        """As `sim_us`, of a wall time in microseconds: asked for every chunk of bytes, so it calls nothing."""
-        if self._paused:
-            return self._sim_ns // 1000
-        return (self._sim_ns + (wall_us * 1000 - self._wall_ns) * self._numerator // self._denominator) // 1000
+        """As `sim_us`, of a wall time in microseconds: asked for every request, so at rate 1 it is one addition."""
+        shift_us = self._shift_us
+        return self._sim_at(wall_us * 1000) // 1000 if shift_us is None else wall_us + shift_us
 
     def now_us(self) -> int:
         """Simulation time now."""
@@ -101,16 +103,19 @@ class Pacer:
         checked_rate(rate)
         self._anchor()
         self._set(rate)
+        self._moved()
 
     def pause(self) -> None:
         """Stand still from now on."""
         self._anchor()
         self._paused = True
+        self._moved()
 
     def resume(self) -> None:
         """Go on from where it stands."""
         self._anchor()
         self._paused = False
+        self._moved()
 
     def slip_to(self, t_us: int) -> int:
         """Let it be `t_us` now, not later than it is; returns the simulated microseconds given up (≥ 0)."""
@@ -118,12 +123,17 @@ class Pacer:
         lost_us = max(self._sim_ns // 1000 - t_us, 0)
         self._sim_ns -= lost_us * 1000
         self._past.clear()  # they speak of times that come again
+        self._moved()
         return lost_us
 
     def _set(self, rate: float) -> None:
         self._rate = Fraction(checked_rate(rate)).limit_denominator(1000)
         # As plain integers: `sim_us` is asked twice for every request, and a Fraction's parts are properties.
         self._numerator, self._denominator = self._rate.numerator, self._rate.denominator
+
+    def _moved(self) -> None:
+        is_one_to_one = not self._paused and self._numerator == self._denominator
+        self._shift_us = (self._sim_ns - self._wall_ns) // 1000 if is_one_to_one else None
 
     def _sim_at(self, wall_ns: int) -> int:
         if self._paused:

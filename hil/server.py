@@ -54,13 +54,17 @@ class Parts:
     problem: Callable[[str], None] = field(default=lambda line: log.warning("%s", line))
 
 
+def _keep_nothing(_peer: Peer, _now_us: int, _data: bytes, _answer: bytes) -> None:
+    """No evidence is kept."""
+
+
 class Server:
     """Implements `gateways.listener.Hooks` and owns the event loop's timers of one run."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts, self._driver, self._clock = parts, parts.driver, parts.clock
         self._wire, self._spans, self._now_ns = parts.wire, parts.spans, parts.clock.now_ns
-        self._keep = self._wire.exchanged if self._wire is not None else None
+        self._keep = self._wire.exchanged if self._wire is not None else _keep_nothing
         self.counts = Counts()
         self._listeners = {listener.name: listener for listener in parts.plant.listeners}
         self._announced: set[str] = set()
@@ -246,8 +250,7 @@ class Server:
 
     def exchanged(self, peer: Peer, now_us: int, data: bytes, answer: bytes) -> None:
         """Bytes came in, and others went out for them (the path of every request)."""
-        if self._keep is not None:
-            self._keep(peer, now_us, data, answer)
+        self._keep(peer, now_us, data, answer)
         if self._spans.waiting and answer:
             self._spans.answered(peer.session, self._now_ns())
 

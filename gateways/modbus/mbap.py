@@ -19,7 +19,7 @@ _PROTOCOL_AND_LENGTH = struct.Struct(">HH")
 _HEAD = struct.Struct(">HHHB")
 _READ = struct.Struct(">HHHBBHH")
 _READ_ANSWER = struct.Struct(">HHHBBB")
-_HOLDING, _INPUT = READ_TABLE[3], READ_TABLE[4]
+_READ_REGISTERS = {function: READ_TABLE[function] for function in (3, 4)}
 _READ_SIZE = b"\x00\x00\x00\x06"
 """Protocol and length of every read request."""
 
@@ -39,7 +39,7 @@ class TcpSession(ModbusSession):
         # Nearly every segment is one read request and nothing else: 12 bytes with this in them.
         if len(data) == 12 and data[2:6] == _READ_SIZE and not self._buffer and not self.closing:
             self._last_us = now_us
-            return self._frame(data, 0, 12, now_us)
+            return self._frame(data, now_us)
         return self._frames(data, now_us) if data and not self.closing else b""
 
     def _frames(self, data: bytes, now_us: int) -> bytes:
@@ -59,7 +59,7 @@ class TcpSession(ModbusSession):
             stop = offset + 6 + length
             if stop > end:
                 break
-            answers.append(self._frame(data, offset, stop, now_us))
+            answers.append(self._frame(data[offset:stop], now_us))
             offset = stop
         if end - offset >= 4 and not self.closing and data[offset + 2:offset + 4] != b"\x00\x00":
             self._fail("bad protocol id")
@@ -67,26 +67,24 @@ class TcpSession(ModbusSession):
             self._keep(data[offset:], offset > 0, now_us)
         return b"".join(answers)
 
-    def _frame(self, data: bytes, offset: int, stop: int, now_us: int) -> bytes:
-        """Answer the frame in data[offset:stop], whose head is in order; b"": it gets none."""
-        if stop - offset == 12:
-            transaction, _, _, unit, function, address, count = _READ.unpack_from(data, offset)
-            if (function == 3 or function == 4) and 0 < count <= MAX_READ_REGISTERS and address + count <= SPACE:
-                bank = self._units.get(unit, self._only)
-                if bank is not None:
-                    self.totals.requests += 1
-                    size = 2 * count
-                    try:
-                        registers = bank.read_registers(_HOLDING if function == 3 else _INPUT, address, count,
-                                                        self._peer)
-                        if type(registers) is bytes and len(registers) == size:
-                            return _READ_ANSWER.pack(transaction, 0, 3 + size, unit, function, size) + registers
-                        checked(registers, size)  # an exception's code, or a bank that errs
-                    except Exception:
-                        registers = self._broken(function)
-                    assert isinstance(registers, ExceptionCode)
-                    return _HEAD.pack(transaction, 0, 3, unit) + self._exception(function, registers)
-        return self._any(data[offset:stop], now_us)
+    def _frame(self, frame: bytes, now_us: int) -> bytes:
+        """Answer a frame whose head is in order; b"": it gets none."""
+        if len(frame) == 12:
+            transaction, _, _, unit, function, address, count = _READ.unpack(frame)
+            table, bank = _READ_REGISTERS.get(function), self._units.get(unit, self._only)
+            if table and bank is not None and 0 < count <= MAX_READ_REGISTERS and address + count <= SPACE:
+                self.totals.requests += 1
+                size = 2 * count
+                try:
+                    registers = bank.read_registers(table, address, count, self._peer)
+                    if type(registers) is bytes and len(registers) == size:
+                        return _READ_ANSWER.pack(transaction, 0, 3 + size, unit, function, size) + registers
+                    checked(registers, size)  # an exception's code, or a bank that errs
+                except Exception:
+                    registers = self._broken(function)
+                assert isinstance(registers, ExceptionCode)
+                return _HEAD.pack(transaction, 0, 3, unit) + self._exception(function, registers)
+        return self._any(frame, now_us)
 
     def _any(self, frame: bytes, now_us: int) -> bytes:
         """Answer any frame."""

@@ -68,7 +68,7 @@ def test_a_slip_gives_time_up_and_never_wins_any() -> None:
     assert pacer.slip_to(1_200_000) == 1_800_000
     assert pacer.now_us() == 1_200_000
     assert pacer.slip_to(9_000_000) == 0
-    assert pacer.now_us() == 1_200_000
+    assert pacer.now_us() == pacer.sim_of(clock.now_ns() // 1000) == 1_200_000
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 0.05, 101.0, float("nan"), float("inf")])
@@ -95,6 +95,8 @@ def test_time_never_goes_back_and_due_is_when_it_is(steps: list[tuple[str, float
         else:
             getattr(pacer, word)()
         assert pacer.now_us() >= last_us
+        wall_us = clock.now_ns() // 1000 + 7
+        assert pacer.sim_of(wall_us) == pacer.sim_us(wall_us * 1000)
         last_us = pacer.now_us()
         due_ns = pacer.due_ns(last_us + 12_345)
         assert (due_ns is None) == pacer.paused
