@@ -93,7 +93,7 @@ class _Assembler:
         given: Sequence[Mapping[str, Any]] = self._loaded.scenario.listeners or (DEFAULT_LISTENER,)
         changed = {key: value for key in ("host", "port") if (value := getattr(self._changes, key)) is not None}
         if changed and len(given) != 1:
-            raise GridloopError(f"--{next(iter(changed))}: the scenario has {len(given)} listeners; expected one (to "
+            raise ScenarioError(f"--{next(iter(changed))}: the scenario has {len(given)} listeners; expected one (to "
                                 f"change one of several: --set listeners.NAME.port=…)")
         return self._built("listener", "listeners", [{**mapping, **changed} for mapping in given],
                            lambda plugin, config: plugin.build(config, self._loaded.base_dir))
@@ -103,7 +103,7 @@ class _Assembler:
         given: Sequence[Mapping[str, Any]] = self._loaded.scenario.stations or (
             {**DEFAULT_STATION, "writable": list(self._changes.writable)},)
         if self._changes.writable and self._loaded.scenario.stations:
-            raise GridloopError("--writable is for scenarios without stations of their own; here the stations' point "
+            raise ScenarioError("--writable is for scenarios without stations of their own; here the stations' point "
                                 "lists say what may be written (column `access`)")
         site = self._site()
         built = self._built("station", "stations", given, lambda plugin, config: plugin.build(config, site))

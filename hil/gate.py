@@ -95,8 +95,8 @@ class CommandGate:
     """`gateways.gate.Gate` around a run.
 
     `clock` gives the simulation time of a time on the sessions' clock; `on_submitted` is told of the session (0: a
-    station by itself) when something was
-    submitted (whoever serves pumps then); `decided` gives the last decision row of an output (`WatchedRecorder.last`).
+    station by itself) when something was submitted (whoever serves pumps then); `decided` gives the last decision row
+    of an output (`WatchedRecorder.last`).
     """
 
     def __init__(self, run: Run, access: AccessLog, clock: Callable[[int], int], options: GateOptions | None = None,

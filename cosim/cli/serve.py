@@ -83,19 +83,18 @@ def _options(args: argparse.Namespace) -> ServeOptions:
     from gateways.assembly import Changes
     from hil.driver import OverrunPolicy
     from hil.gate import GateOptions
-    from hil.pacer import checked_rate
     from hil.rates import RateLimit
     from hil.realtime import RealTime
     from hil.serve import ServeOptions
 
     for name, value, least, most in (("--port", args.port, 0, 65535), ("--grace", args.grace, 0, 1_000_000),
                                      ("--spin-us", args.spin_us, 0, 10_000), ("--cpu", args.cpu, 0, 4095),
-                                     ("--write-rate", args.write_rate, 0.001, 1e6)):
+                                     ("--write-rate", args.write_rate, 0.001, 1e6), ("--rate", args.rate, 0.1, 100)):
         if value is not None and not least <= value <= most:
             raise UsageError(f"{name}: found {value:g}; expected {least:g} to {most:g}")
     quiet = args.quiet or args.json
     return ServeOptions(
-        until_s=args.until, rate=checked_rate(args.rate), policy=OverrunPolicy(args.overrun), grace_scans=args.grace,
+        until_s=args.until, rate=args.rate, policy=OverrunPolicy(args.overrun), grace_scans=args.grace,
         spin_us=args.spin_us, real_time=RealTime(args.realtime, args.cpu),
         changes=Changes(args.host, args.port, tuple(args.writable)),
         gate=GateOptions(per_peer=RateLimit(args.write_rate, max(2 * args.write_rate, 1.0)), read_only=args.read_only),

@@ -35,7 +35,7 @@ class StationSpec(_Model):
     """One station to poll."""
 
     name: Name
-    address: str = Field(description="HOST:PORT, rtu:HOST:PORT or serial:DEVICE@BAUD,PARITY,STOP.")
+    address: str = Field(description="HOST:PORT, tls:HOST:PORT, rtu:HOST:PORT or serial:DEVICE@BAUD,PARITY,STOP.")
     points: str | tuple[str, ...] = Field(description="Point list (CSV), or several, relative to the configuration.")
     unit: int | None = Field(None, ge=0, le=255, description="Unit to ask instead of the one in the point list.")
     timeout_s: float | None = Field(None, gt=0, le=60)

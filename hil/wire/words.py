@@ -116,9 +116,9 @@ def _mask(pdu: bytes, unit: str) -> str:
 
 
 def _exchange(pdu: bytes, unit: str) -> str:
-    address, count, to, wanted = unpack_from(">HHHH", pdu, 1)
-    return (f"write {_span(_HOLDING, to, wanted)}: {_values(_registers(pdu[10:]))}; "
-            f"then read {_span(_HOLDING, address, count)}{unit}")
+    source, wanted, target, count = unpack_from(">HHHH", pdu, 1)
+    return (f"write {_span(_HOLDING, target, count)}: {_values(_registers(pdu[10:]))}; "
+            f"then read {_span(_HOLDING, source, wanted)}{unit}")
 
 
 def _diagnostics(pdu: bytes, unit: str) -> str:
