@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateways.peer import Peer
 
@@ -19,6 +19,10 @@ class Table(IntEnum):
     DISCRETE_INPUTS = 1
     HOLDING_REGISTERS = 2
     INPUT_REGISTERS = 3
+
+
+BIT_TABLES: Final = (Table.COILS, Table.DISCRETE_INPUTS)
+"""Those whose places are bits; the places of the others are registers."""
 
 
 class ExceptionCode(IntEnum):

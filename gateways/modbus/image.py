@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.points import Ids, PointDatabase, Quality, Vector
-from gateways.modbus.bank import ExceptionCode, Table
+from gateways.modbus.bank import BIT_TABLES, ExceptionCode, Table
 from gateways.peer import Role
 from gateways.pointlist.codec import encode, ordered, raw_limits, sentinel
 from gateways.pointlist.model import Access, BadQuality, DataType, Entry, Overflow
@@ -42,7 +42,6 @@ Octets = NDArray[np.uint8]
 
 ILLEGAL_ADDRESS: Final = ExceptionCode.ILLEGAL_DATA_ADDRESS
 FAILURE: Final = ExceptionCode.SERVER_DEVICE_FAILURE
-BIT_TABLES: Final = (Table.COILS, Table.DISCRETE_INPUTS)
 UNTRUSTED: Final = int(Quality.INVALID | Quality.RESTART)
 
 _DTYPES: Final = {DataType.INT16: ">i2", DataType.UINT16: ">u2", DataType.INT32: ">i4", DataType.UINT32: ">u4",

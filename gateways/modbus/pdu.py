@@ -28,7 +28,9 @@ from gateways.modbus.diagnostics import Diagnostics
 from gateways.peer import Peer
 
 MAX_READ_BITS, MAX_WRITE_BITS = 2000, 1968
+"""Bits of one request (6.1, 6.11)."""
 MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, MAX_EXCHANGED_REGISTERS = 125, 123, 121
+"""Registers of one request (6.3, 6.12), and those that function 23 writes (6.17)."""
 SPACE = 0x10000
 """Addresses of a table."""
 
@@ -219,5 +221,7 @@ _FUNCTIONS: Mapping[int, Callable[[Request], Answer]] = {
     1: _read_bits, 2: _read_bits, 3: _read_registers, 4: _read_registers, 5: _write_coil, 6: _write_register,
     diagnostics.FUNCTION: _diagnostics, 15: _write_coils, 16: _write_registers, 22: _mask_register,
     23: _exchange_registers, identification.FUNCTION: _identification}
-BROADCAST = frozenset({5, 6, 15, 16, 22})
+WRITES = frozenset({5, 6, 15, 16, 22, 23})
+"""Functions that write."""
+BROADCAST = WRITES - {23}
 """Functions that only write, so that they make sense to all units of a line at once."""

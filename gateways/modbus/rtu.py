@@ -28,7 +28,7 @@ from gateways.peer import Peer
 
 BROADCAST_UNIT = 0
 MIN_FRAME, MAX_FRAME = 4, 256
-_NOT_YET, _NEVER = 0, -1
+NOT_YET, _NEVER = 0, -1
 
 _REQUEST_SIZES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 7: 4, 8: 8, 11: 4, 12: 4, 17: 4, 22: 10, 24: 6}
 _ANSWER_SIZES = {5: 8, 6: 8, 7: 5, 8: 8, 11: 8, 15: 8, 16: 8, 22: 10}
@@ -37,6 +37,7 @@ _REQUEST_COUNTS = {15: 6, 16: 6, 20: 2, 21: 2, 23: 10}
 _ANSWER_COUNTS = {1: 2, 2: 2, 3: 2, 4: 2, 12: 2, 17: 2, 20: 2, 21: 2, 23: 2}
 _EXCEPTION_SIZE = 5
 _IDENTIFICATION, _IDENTIFICATION_SIZE = b"\x2b\x0e", 7
+_ECHO = b"\x08\x00\x00"
 
 
 def _remainder(value: int) -> int:
@@ -135,7 +136,7 @@ class RtuSession(ModbusSession):
         if silent and self._buffer and self._size(self._buffer + data, 0) <= len(self._buffer):
             answers.append(self._end_of_frame(now_us))
         data = self._buffer + data
-        offset, size = 0, _NOT_YET
+        offset, size = 0, NOT_YET
         while offset < len(data):
             size = self._size(data, offset)
             if size <= 0:
@@ -156,54 +157,20 @@ class RtuSession(ModbusSession):
             self._buffer, self._deaf = b"", True
 
     def _size(self, data: bytes, offset: int) -> int:
-        """Size of the frame at `offset`; _NOT_YET: too early to say; _NEVER: only silence can tell."""
+        """Size of the frame at `offset`; NOT_YET: too early to say; _NEVER: only silence can tell."""
         there = len(data) - offset
         if there < MIN_FRAME:
-            return _NOT_YET
-        sizes = self._sizes(data, offset)
+            return NOT_YET
+        sizes = frame_sizes(data, offset, answers=self._serial)
         if not sizes and not self._serial:
-            return self._first_size(data, offset)
+            return size_by_crc(data, offset)
         answer = _NEVER
         for size in sizes:
-            if MIN_FRAME <= size <= there and size <= MAX_FRAME and not crc16(data[offset:offset + size]):
+            if is_sound(data, offset, size):
                 return size
-            if size == _NOT_YET or there < size <= MAX_FRAME:
-                answer = _NOT_YET
+            if size == NOT_YET or there < size <= MAX_FRAME:
+                answer = NOT_YET
         return answer
-
-    def _sizes(self, data: bytes, offset: int) -> list[int]:
-        """Sizes that a frame of this function may have, the request's first; _NOT_YET for one yet to be heard."""
-        function = data[offset + 1]
-        if data[offset + 1:offset + 3] == _IDENTIFICATION:
-            return [_IDENTIFICATION_SIZE]
-        if not self._serial:
-            # Sub-function 0 returns any number of words: without a silence, the CRC has to tell.
-            if function == 8 and data[offset + 2:offset + 4] == b"\x00\x00":
-                return []
-            return _sizes(data, offset, _REQUEST_SIZES, _REQUEST_COUNTS)
-        return (_sizes(data, offset, _REQUEST_SIZES, _REQUEST_COUNTS)
-                + _sizes(data, offset, _ANSWER_SIZES, _ANSWER_COUNTS)
-                + ([_EXCEPTION_SIZE] if function & 0x80 else []))
-
-    def _first_size(self, data: bytes, offset: int) -> int:
-        """Where the CRC first holds, for a frame whose function does not tell its size.
-
-        Where the second byte of a CRC is 0, it holds one byte too early already.  Function 8 has an even size; of
-        others a 0 that follows at once belongs to them, unless it begins a frame itself.
-        """
-        odd = data[offset + 1] != 8
-        crc = 0xFFFF
-        for size, byte in enumerate(data[offset:offset + MAX_FRAME], 1):
-            crc = crc >> 8 ^ _REMAINDERS[(crc ^ byte) & 0xFF]
-            if not crc and size >= MIN_FRAME and (odd or size % 2 == 0):
-                stop = offset + size
-                stray = odd and size < MAX_FRAME and data[stop:stop + 1] == b"\x00"
-                return size + (stray and not self._begins(data, stop))
-        return _NOT_YET if len(data) - offset < MAX_FRAME else _NEVER
-
-    def _begins(self, data: bytes, offset: int) -> bool:
-        """Whether a frame of a function of known size stands there, whole."""
-        return len(data) - offset >= MIN_FRAME and bool(self._sizes(data, offset)) and self._size(data, offset) > 0
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
@@ -254,15 +221,75 @@ class RtuSession(ModbusSession):
         return Request(frame[1:-2], frame, now_us, bank, self._peer, unit.diagnostics), unit
 
 
-def _sizes(data: bytes, offset: int, fixed: Mapping[int, int], counted: Mapping[int, int]) -> list[int]:
-    """The size of one direction's frames, or none; _NOT_YET where the byte that tells it is yet to come."""
+def frame_sizes(data: bytes, offset: int, *, requests: bool = True, answers: bool = False) -> list[int]:
+    """Sizes that the frame at `offset` may have by its function, if it is a request or (where asked for) an answer.
+
+    At least MIN_FRAME bytes must stand there.  A request's size comes first; NOT_YET stands for one that a byte yet to
+    come tells.  None at all: only the CRC (`size_by_crc`) or a silence can tell.
+    """
+    function = data[offset + 1]
+    # Sub-function 0 returns any number of words; where both directions are heard, one is likeliest.
+    if data[offset + 1:offset + 4] == _ECHO and not (requests and answers):
+        return []
+    sizes: list[int] = []
+    if requests:
+        sizes += _by_function(data, offset, _REQUEST_SIZES, _REQUEST_COUNTS)
+        sizes += [_IDENTIFICATION_SIZE] * (data[offset + 1:offset + 3] == _IDENTIFICATION)
+    if answers:
+        sizes += _by_function(data, offset, _ANSWER_SIZES, _ANSWER_COUNTS)
+        sizes += [_identified(data, offset)] * (data[offset + 1:offset + 3] == _IDENTIFICATION)
+        sizes += [_EXCEPTION_SIZE] * (function >> 7)
+    return sizes
+
+
+def _by_function(data: bytes, offset: int, fixed: Mapping[int, int], counted: Mapping[int, int]) -> list[int]:
+    """The size of one direction's frames, or none; NOT_YET where the byte that tells it is yet to come."""
     function = data[offset + 1]
     if function in fixed:
         return [fixed[function]]
     if function not in counted:
         return []
     place = offset + counted[function]
-    return [counted[function] + data[place] + 3] if place < len(data) else [_NOT_YET]
+    return [counted[function] + data[place] + 3] if place < len(data) else [NOT_YET]
+
+
+def _identified(data: bytes, offset: int) -> int:
+    """43/14: unit, function, type, code, conformity, more, next, number, then (id, length, text) each, then the CRC."""
+    end = offset + 8
+    if len(data) < end:
+        return NOT_YET
+    for _ in range(data[offset + 7]):
+        if len(data) < end + 2:
+            return NOT_YET
+        end += 2 + data[end + 1]
+    return end + 2 - offset
+
+
+def is_sound(data: bytes, offset: int, size: int) -> bool:
+    """Whether a frame of `size` bytes stands at `offset`, whole, and its CRC holds."""
+    return MIN_FRAME <= size <= min(len(data) - offset, MAX_FRAME) and not crc16(data[offset:offset + size])
+
+
+def size_by_crc(data: bytes, offset: int) -> int:
+    """Where the CRC first holds, for a frame whose function does not tell its size; NOT_YET; below 0: nowhere.
+
+    Where the second byte of a CRC is 0, it holds one byte too early already.  Function 8 has an even size; of others a
+    0 that follows at once belongs to them, unless it begins a frame itself.
+    """
+    odd = data[offset + 1] != 8
+    crc = 0xFFFF
+    for size, byte in enumerate(data[offset:offset + MAX_FRAME], 1):
+        crc = crc >> 8 ^ _REMAINDERS[(crc ^ byte) & 0xFF]
+        if not crc and size >= MIN_FRAME and (odd or size % 2 == 0):
+            stop = offset + size
+            stray = odd and size < MAX_FRAME and data[stop:stop + 1] == b"\x00"
+            return size + (stray and not _begins(data, stop))
+    return NOT_YET if len(data) - offset < MAX_FRAME else _NEVER
+
+
+def _begins(data: bytes, offset: int) -> bool:
+    """Whether a request of a function of known size stands there, whole."""
+    return len(data) - offset >= MIN_FRAME and any(is_sound(data, offset, size) for size in frame_sizes(data, offset))
 
 
 def _framed(number: int, pdu: bytes) -> bytes:

@@ -21,7 +21,6 @@ from gateways.modbus.bank import Table
 from gateways.pointlist.model import Entry
 
 ADDRESSES = 65_536
-BIT_TABLES = (Table.COILS, Table.DISCRETE_INPUTS)
 WRITABLE_TABLES = (Table.COILS, Table.HOLDING_REGISTERS)
 
 SHORT = {Table.COILS: "co", Table.DISCRETE_INPUTS: "di", Table.HOLDING_REGISTERS: "hr", Table.INPUT_REGISTERS: "ir"}

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from gateways.modbus.bank import Table
-from gateways.pointlist.address import BIT_TABLES, Place
+from gateways.modbus.bank import BIT_TABLES, Table
+from gateways.modbus.pdu import MAX_READ_BITS, MAX_READ_REGISTERS
+from gateways.pointlist.address import Place
 from gateways.pointlist.model import Access, Entry, PointList
-from gateways.pointlist.rules import MAX_READ, MAX_READ_BITS, writable
+from gateways.pointlist.rules import writable
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def _blocks(entries: Iterable[Entry]) -> Iterator[Block]:
     now: Block | None = None
     for entry in entries:
         end = entry.address + entry.registers
-        limit = MAX_READ_BITS if entry.table in BIT_TABLES else MAX_READ
+        limit = MAX_READ_BITS if entry.table in BIT_TABLES else MAX_READ_REGISTERS
         if now is not None and entry.address <= now.address + now.count and end - now.address <= limit:
             now = Block(now.unit, now.table, now.address, max(now.count, end - now.address))
             continue

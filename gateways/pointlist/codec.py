@@ -28,7 +28,7 @@ import math
 import struct
 import sys
 
-from gateways.modbus.bank import Table
+from gateways.modbus.bank import BIT_TABLES
 from gateways.pointlist.model import DataType, Entry, WordOrder
 
 REGISTERS: dict[DataType, int] = {
@@ -148,7 +148,7 @@ def _number(raw: float, entry: Entry) -> bytes:
 
 
 def _bool(value: bool, entry: Entry) -> bytes:
-    if entry.table in (Table.COILS, Table.DISCRETE_INPUTS):
+    if entry.table in BIT_TABLES:
         return bytes([value])
     return (value << (entry.bit or 0)).to_bytes(2, "big")
 

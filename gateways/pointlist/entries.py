@@ -7,8 +7,10 @@ from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
+from gateways.modbus.bank import BIT_TABLES
+from gateways.modbus.pdu import MAX_READ_REGISTERS
 from gateways.peer import Role
-from gateways.pointlist.address import BIT_TABLES, TABLE_WORDS, Base, Place, read_address
+from gateways.pointlist.address import TABLE_WORDS, Base, Place, read_address
 from gateways.pointlist.codec import BITFIELD_REGISTERS, REGISTERS
 from gateways.pointlist.columns import Row
 from gateways.pointlist.model import (
@@ -95,7 +97,7 @@ def _shape(row: Row, place: Place | None) -> dict[str, Any]:
             row.fault("type", f"found nothing; expected one of {', '.join(t.value for t in DataType)}")
     bits = tuple(row.text("bits").split())
     fields: dict[str, Any] = {"type": kind, "bits": bits, "text": row.text("text"),
-                              "registers": row.integer("registers", 1, 125)}
+                              "registers": row.integer("registers", 1, MAX_READ_REGISTERS)}
     if fields["registers"] is None and kind is not None:
         fields["registers"] = _size(kind, bits, fields["text"])
     unit = row.integer("unit", 1, MAX_UNIT)

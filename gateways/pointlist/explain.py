@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from cosim.errors import GridloopError
-from gateways.pointlist.address import BIT_TABLES, SHORT, Place, place_of, read_place
+from gateways.modbus.bank import BIT_TABLES
+from gateways.pointlist.address import SHORT, Place, place_of, read_place
 from gateways.pointlist.codec import decode, encode, sentinel
 from gateways.pointlist.columns import did_you_mean
 from gateways.pointlist.model import Access, BadQuality, DataType, Entry, Overflow, PointList, Quality

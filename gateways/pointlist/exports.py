@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 
-from gateways.pointlist.address import BIT_TABLES, modicon, place_of
+from gateways.modbus.bank import BIT_TABLES
+from gateways.pointlist.address import modicon, place_of
 from gateways.pointlist.model import Access, DataType, Entry, PointList, WordOrder
 from gateways.pointlist.writer import number
 

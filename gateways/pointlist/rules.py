@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from gateways.pointlist.address import ADDRESSES, BIT_TABLES, SHORT, WRITABLE_TABLES, Place
+from gateways.modbus.bank import BIT_TABLES
+from gateways.modbus.pdu import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS
+from gateways.pointlist.address import ADDRESSES, SHORT, WRITABLE_TABLES, Place
 from gateways.pointlist.codec import BITFIELD_REGISTERS, REGISTERS, encode, raw_limits
 from gateways.pointlist.model import Access, CommLoss, DataType, Entry, Quality
-
-#: Modbus Application Protocol v1.1b3, 6.3 and 6.12: registers that one request can read, and write.
-MAX_READ, MAX_WRITE = 125, 123
-#: The same for bits (6.1, 6.11).
-MAX_READ_BITS, MAX_WRITE_BITS = 2_000, 1_968
 
 FLOATS = (DataType.FLOAT32, DataType.FLOAT64)
 #: Types that are no number: nothing to scale, no range.
@@ -53,7 +50,7 @@ def _shape(entry: Entry) -> Iterator[Fault]:
 
 
 def _size(entry: Entry) -> Iterator[Fault]:
-    limit = MAX_READ if entry.access is Access.READ else MAX_WRITE
+    limit = MAX_READ_REGISTERS if entry.access is Access.READ else MAX_WRITE_REGISTERS
     if entry.type is DataType.STRING:
         if not 1 <= entry.registers <= limit:
             yield "registers", f"found {entry.registers}; one request holds at most {limit} registers"

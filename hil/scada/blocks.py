@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateways.modbus.bank import Table
+from gateways.modbus.bank import BIT_TABLES, Table
+from gateways.modbus.pdu import MAX_READ_BITS, MAX_READ_REGISTERS
 from gateways.pointlist.model import Access, Entry
 
-MAX_REGISTERS, MAX_BITS = 125, 2000
 #: Registers or bits that are read without being wanted, to save a request.
 MAX_GAP = 16
 
@@ -47,7 +47,7 @@ class Block:
 
 def is_bits(table: Table) -> bool:
     """Whether a table holds bits."""
-    return table in (Table.COILS, Table.DISCRETE_INPUTS)
+    return table in BIT_TABLES
 
 
 def readable(entries: Iterable[Entry]) -> list[Entry]:
@@ -77,7 +77,7 @@ def _joins(group: list[Entry], entry: Entry, mapped: frozenset[Place], max_gap: 
     first, end = group[0], max(e.address + e.registers for e in group[-8:])
     if (first.unit, first.table) != (entry.unit, entry.table):
         return False
-    limit = MAX_BITS if is_bits(entry.table) else MAX_REGISTERS
+    limit = MAX_READ_BITS if is_bits(entry.table) else MAX_READ_REGISTERS
     if entry.address + entry.registers - first.address > limit or entry.address - end > max_gap:
         return False
     return all((entry.unit, entry.table, at) in mapped for at in range(end, entry.address))

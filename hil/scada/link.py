@@ -25,7 +25,7 @@ from pymodbus.framer import FramerType
 from pymodbus.transport import CommParams, CommType
 
 from cosim.errors import GatewayError
-from gateways.modbus.bank import Table
+from gateways.modbus.bank import BIT_TABLES, Table
 from hil.scada.endpoint import Endpoint, Transport, client_context
 
 # pymodbus logs what we report as outcomes; without a level of its own it would print it.
@@ -135,7 +135,7 @@ class Link:
         name = {Table.COILS: "read_coils", Table.DISCRETE_INPUTS: "read_discrete_inputs",
                 Table.HOLDING_REGISTERS: "read_holding_registers",
                 Table.INPUT_REGISTERS: "read_input_registers"}[table]
-        is_bits = table in (Table.COILS, Table.DISCRETE_INPUTS)
+        is_bits = table in BIT_TABLES
 
         def data_of(pdu: Any) -> bytes | None:
             if is_bits:

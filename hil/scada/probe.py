@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from cosim.errors import GatewayError
 from gateways.modbus.bank import Table
+from gateways.modbus.pdu import MAX_READ_BITS, MAX_READ_REGISTERS
 from gateways.pointlist.address import Place
 from hil.pacer import Clock, MonotonicClock
-from hil.scada.blocks import MAX_BITS, MAX_REGISTERS, is_bits
+from hil.scada.blocks import is_bits
 from hil.scada.endpoint import Endpoint
 from hil.scada.link import Link, Outcome, Reply
 from hil.scada.splitting import is_answer
@@ -109,7 +110,7 @@ class _Probe:
     async def _table(self, unit: int, table: Table) -> TableFound:
         """Walk the addresses: steps double while reads succeed and halve while they fail."""
         found, at, step = TableFound(), 0, 32
-        most = MAX_BITS if is_bits(table) else MAX_REGISTERS
+        most = MAX_READ_BITS if is_bits(table) else MAX_READ_REGISTERS
         for _ in range(self._request.budget):
             if at >= self._request.upto:
                 return found

@@ -1,7 +1,8 @@
 """Streams of bytes cut into Modbus frames again, in either direction; tolerant, because evidence may hold anything.
 
-A stream that makes no sense is given back as one frame that says so.  Lengths of RTU frames follow from function and
-byte counts (Modbus over Serial Line v1.02 knows only silences, which a log of chunks does not hold).
+A stream that makes no sense is given back as frames that say so.  RTU frames are cut by the sizes that the session
+itself goes by (`gateways.modbus.rtu`).  Silences, which end frames on a line, are not in a log of chunks: what a CRC
+proves to be no frame is noise up to the next frame whose CRC holds.
 """
 
 from __future__ import annotations
@@ -9,19 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gateways.modbus.rtu import crc16
+from gateways.modbus import identification
+from gateways.modbus.pdu import READ_TABLE
+from gateways.modbus.rtu import MAX_FRAME, MIN_FRAME, NOT_YET, crc16, frame_sizes, is_sound, size_by_crc
 from hil.wire.layout import Framing
 
-#: A frame that is longer than this is none (Modbus TCP: 260, RTU: 256).
+#: A frame of Modbus TCP that is longer than this is none.
 _MAX_FRAME = 260
-_WRITES = frozenset((5, 6, 15, 16, 22, 23))
-_READS = frozenset((1, 2, 3, 4, 8, 43))
-#: RTU: size of a frame by its function, or where the number of bytes stands that follow it (the CRC comes on top); a
-#: function that is in neither ends where the CRC first holds.
-_REQUEST_SIZES = {1: 8, 2: 8, 3: 8, 4: 8, 5: 8, 6: 8, 8: 8, 22: 10, 43: 7}
-_REQUEST_COUNTS = {15: 6, 16: 6, 23: 10}
-_ANSWER_SIZES = {5: 8, 6: 8, 8: 8, 15: 8, 16: 8, 22: 10}
-_ANSWER_COUNTS = {1: 2, 2: 2, 3: 2, 4: 2, 23: 2}
+#: Functions of which requests, answers and exceptions only read.
+_READS = frozenset((*READ_TABLE, identification.FUNCTION))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,10 @@ class Cutter:
 
     def end(self) -> Iterator[Frame]:
         """What is left when the session is over."""
+        while self._framing is Framing.RTU and len(self._rest) >= MIN_FRAME:
+            frame = self._left()
+            self._rest = self._rest[len(frame.data):]
+            yield frame
         if self._rest:
             yield self._none(f"{len(self._rest)} bytes of a frame")
             self._rest = b""
@@ -73,59 +74,82 @@ class Cutter:
 
     def _rtu(self) -> Frame | None:
         data = self._rest
-        if len(data) < 4:
+        if len(data) < MIN_FRAME:
             return None
-        length = _rtu_length(data, answers=self._answers)
-        if length is None or len(data) < length <= _MAX_FRAME:
-            return self._none(f"{len(data)} bytes and no frame") if len(data) > _MAX_FRAME else None
-        if length > _MAX_FRAME:
-            return self._none(f"a frame of {length} bytes, more than {_MAX_FRAME}")
-        found, expected = int.from_bytes(data[length - 2:length], "little"), crc16(data[:length - 2])
-        if found != expected:
-            return Frame(data[:length], -1, data[0], b"", f"checksum {found:04x}, not {expected:04x}")
-        return Frame(data[:length], -1, data[0], data[1:length - 2])
+        own = self._own_sizes(0)
+        by_crc = NOT_YET if own else size_by_crc(data, 0)
+        size = self._sound_size(0) or max(by_crc, 0)
+        if size:
+            return Frame(data[:size], -1, data[0], data[1:size - 2])
+        if any(_is_awaited(size, data) for size in own):
+            return None
+        waits = (not own and by_crc == NOT_YET) or any(_is_awaited(size, data) for size in self._sizes(0))
+        return self._noise(waits=waits)
+
+    def _noise(self, *, waits: bool) -> Frame | None:
+        """What stands before the next sound frame, if the bytes here can be none.
+
+        Where they `waits` for a silence that a log does not hold (a frame of another unit, or of an unknown function,
+        may be under way), a sound frame that ends with the chunk is taken for what followed that silence.
+        """
+        there = len(self._rest)
+        ends = ((at, at + size) for at in range(1, there - MIN_FRAME + 1) if (size := self._sound_size(at)))
+        first = next(ends, None)
+        if first is not None and (not waits or first[1] == there or any(end == there for _, end in ends)):
+            return self._bad(first[0])
+        return self._bad(there - MAX_FRAME) if first is None and there > MAX_FRAME else None
+
+    def _left(self) -> Frame:
+        """The next frame of what is left when no more will come."""
+        size = self._sound_size(0)
+        if size:
+            return Frame(self._rest[:size], -1, self._rest[0], self._rest[1:size - 2])
+        there = len(self._rest)
+        return self._bad(next((at for at in range(1, there) if self._sound_size(at)), there))
+
+    def _own_sizes(self, at: int) -> list[int]:
+        """Sizes of this direction's frames."""
+        return frame_sizes(self._rest, at, requests=not self._answers, answers=self._answers)
+
+    def _sizes(self, at: int) -> list[int]:
+        """Those, and with requests also answers: on a line the other units' can be heard."""
+        others = [] if self._answers else frame_sizes(self._rest, at, requests=False, answers=True)
+        return self._own_sizes(at) + others
+
+    def _sound_size(self, at: int) -> int:
+        """Size of the sound frame of a known function at `at`; 0: there is none."""
+        if len(self._rest) - at < MIN_FRAME:
+            return 0
+        return next((size for size in self._sizes(at) if is_sound(self._rest, at, size)), 0)
+
+    def _bad(self, size: int) -> Frame:
+        """The first `size` bytes as no frame."""
+        data = self._rest[:size]
+        if size >= MIN_FRAME and size in self._own_sizes(0):
+            found, expected = int.from_bytes(data[-2:], "little"), crc16(data[:-2])
+            return Frame(data, -1, data[0], b"", f"checksum {found:04x}, not {expected:04x}")
+        return Frame(data, -1, -1, b"", f"{size} bytes and no frame")
 
     def _none(self, fault: str) -> Frame:
         return Frame(self._rest, -1, -1, b"", fault)
 
 
-def _rtu_length(data: bytes, *, answers: bool) -> int | None:
-    """Bytes of the frame that begins here; None: not known yet."""
-    function = data[1]
-    if answers and function >= 0x80:
-        return 5
-    if answers and function == 43:
-        return _identification_length(data)
-    fixed, counted = (_ANSWER_SIZES, _ANSWER_COUNTS) if answers else (_REQUEST_SIZES, _REQUEST_COUNTS)
-    if function in fixed:
-        return fixed[function]
-    if function in counted:
-        at = counted[function]
-        return data[at] + at + 3 if len(data) > at else None
-    return next((size for size in range(4, min(len(data), _MAX_FRAME) + 1) if not crc16(data[:size])), None)
-
-
-def _identification_length(data: bytes) -> int | None:
-    """43/14: unit, function, type, code, conformity, more, next, number, then (id, length, text) each, then the CRC."""
-    if len(data) < 8:
-        return None
-    end = 8
-    for _ in range(data[7]):
-        if len(data) < end + 2:
-            return None
-        end += 2 + data[end + 1]
-    return end + 2
+def _is_awaited(size: int, data: bytes) -> bool:
+    """Whether a frame of this size may be under way."""
+    return size == NOT_YET or len(data) < size <= MAX_FRAME
 
 
 def may_write(data: bytes, framing: Framing) -> bool:
-    """Whether a chunk holds a write, its answer, or something that cannot be told: cheap, for what is kept."""
+    """Whether a chunk must be kept for the sake of writes: whether it is anything but one whole frame that only reads.
+
+    So it is for a read with anything behind it, for parts of frames, and for what cannot be told.  Function 8 is kept,
+    as it can silence a unit.
+    """
     if framing is Framing.RTU:
-        return len(data) < 2 or data[1] & 0x7F not in _READS
-    at, end = 0, len(data)
-    while at < end:
-        if end - at < 8 or data[at + 2:at + 4] != b"\0\0":
+        if len(data) < MIN_FRAME or data[1] & 0x7F not in _READS:
             return True
-        if data[at + 7] & 0x7F in _WRITES:
-            return True
-        at += 6 + int.from_bytes(data[at + 4:at + 6], "big")
-    return False
+        sizes = frame_sizes(data, 0, answers=True)
+        return next((size for size in sizes if is_sound(data, 0, size)), 0) != len(data)
+    if len(data) < 8 or data[2:4] != b"\0\0" or int.from_bytes(data[4:6], "big") != len(data) - 6:
+        return True
+    return data[7] & 0x7F not in _READS

@@ -11,9 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cosim.errors import PointListError
-from gateways.modbus.bank import Table
+from gateways.modbus.bank import BIT_TABLES, Table
 from gateways.peer import Role
-from gateways.pointlist.address import BIT_TABLES, WRITABLE_TABLES, Base
+from gateways.pointlist.address import WRITABLE_TABLES, Base
 from gateways.pointlist.check import checked
 from gateways.pointlist.codec import REGISTERS
 from gateways.pointlist.model import (

@@ -14,7 +14,7 @@ from cosim.errors import GatewayError, ScenarioError
 from gateways.modbus.bank import Table
 from gateways.pointlist.model import Access, DataType, Entry, Quality
 from hil.scada.alarms import Alarm, Limits, State
-from hil.scada.blocks import MAX_REGISTERS, is_bits, places, plan
+from hil.scada.blocks import is_bits, places, plan
 from hil.scada.board import Board
 from hil.scada.console import LineEditor
 from hil.scada.endpoint import Transport, parse_endpoint
@@ -71,7 +71,7 @@ def test_every_entry_is_read_once_and_whole(rows: list[tuple[int, int, Table, in
     blocks = plan(entries, places(entries))
     assert sorted(e.tag for b in blocks for e in b.entries) == sorted(e.tag for e in entries)
     for block in blocks:
-        assert block.count <= (2000 if is_bits(block.table) else MAX_REGISTERS)
+        assert block.count <= (2000 if is_bits(block.table) else 125)
         assert all(block.address <= e.address and e.address + e.registers <= block.address + block.count
                    for e in block.entries)
 

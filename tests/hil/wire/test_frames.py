@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateways.modbus.rtu import crc16
 from hil.wire.exchanges import Exchange, Exchanges
-from hil.wire.frames import Cutter, Frame
+from hil.wire.frames import Cutter, Frame, may_write
 from hil.wire.layout import Framing, Kind, WireRecord, texts
 from hil.wire.words import answer_words, request_words
 
@@ -81,6 +81,51 @@ def test_a_wrong_checksum() -> None:
     frames = list(Cutter(Framing.RTU, answers=False).feed(good[:-1] + b"\0" + good))
     assert frames[0].fault.startswith("checksum 00")
     assert frames[1].pdu == b"\3\0\0\0\1"
+
+
+SOUND = rtu(b"\3\0\0\0\1")
+
+
+@pytest.mark.parametrize("before", [
+    rtu(bytes.fromhex("08000012345678")), rtu(bytes.fromhex("0800001234567890ab")), rtu(b"\3\4\0\1\0\2", 2),
+    rtu(b"\x10\0\0\0\2", 2), rtu(b"\x83\2", 2), rtu(bytes.fromhex("2b0e01010000020003414243010144"), 2),
+    rtu(b"\7"), rtu(bytes.fromhex("650102"))], ids=lambda data: data.hex())
+def test_what_a_session_tells_apart(before: bytes) -> None:
+    """A loopback of several words, other units' answers on a shared line and rarer functions are frames of their own.
+
+    The next request is found behind them, whole chunks or byte by byte.
+    """
+    for cut in (1, 256):
+        stream, cutter = before + SOUND, Cutter(Framing.RTU, answers=False)
+        found = [frame for at in range(0, len(stream), cut) for frame in cutter.feed(stream[at:at + cut])]
+        assert [(frame.data, frame.fault) for frame in found] == [(before, ""), (SOUND, "")]
+        assert list(cutter.end()) == []
+
+
+@pytest.mark.parametrize("noise", [b"\xff", b"\xff\x55", b"\x55" * 20, b"\1\3\x9c\0\0\1xx", b"\1\x10\0", b"\0" * 300,
+                                   b"\1\x08\0\0\1\2\3"], ids=lambda data: data.hex()[:20])
+@pytest.mark.parametrize("is_one_chunk", [True, False])
+def test_behind_noise(noise: bytes, is_one_chunk: bool) -> None:
+    """The next frames whose CRCs hold are found; at the latest when the session ends."""
+    cutter = Cutter(Framing.RTU, answers=False)
+    found = [frame for chunk in ([noise + SOUND + SOUND] if is_one_chunk else [noise, SOUND, SOUND])
+             for frame in cutter.feed(chunk)] + list(cutter.end())
+    assert [frame.data for frame in found if not frame.fault] == [SOUND, SOUND]
+    assert b"".join(frame.data for frame in found) == noise + SOUND + SOUND
+
+
+READ, WRITE = PDUS[2], PDUS[5]
+
+
+@pytest.mark.parametrize("framing", [Framing.MBAP, Framing.RTU])
+def test_only_a_single_read_is_no_write(framing: Framing) -> None:
+    """A write in the same chunk, before a read or behind it, parts, and what cannot be told must be kept."""
+    framed = rtu if framing is Framing.RTU else mbap
+    read, write = framed(READ), framed(WRITE)
+    assert not may_write(read, framing)
+    kept = [write, read + write, write + read, read + read, read + b"\0", read[:-1], b"\1", framed(b"\x65\1"),
+            framed(b"\x08\0\4\0\0"), framed(b"\x86\2")]
+    assert [data.hex() for data in kept if not may_write(data, framing)] == []
 
 
 @pytest.mark.parametrize(("pdu", "words"), [

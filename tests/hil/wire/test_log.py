@@ -121,7 +121,7 @@ def test_writes_only(tmp_path: Path) -> None:
     log.opened(PEER)
     for data in (READ, READ + WRITE, WRITE, b"GET / HTTP/1.1", b"\0\1\0\0\0\3\1\x86\2", b"\0\1\0\0\0\3\1\x83\2"):
         log.received(PEER, 10, data)
-    log.received(line, 10, b"\1\3\0\0\0\1xx")
+    log.received(line, 10, bytes.fromhex("010300000001840a"))
     log.received(line, 10, b"\1\6\0\0\0\1xx")
     log.close()
     assert [record.data for record in read(log.path) if record.kind is Kind.RECEIVED] == [
