@@ -59,12 +59,17 @@ class Served:
         return self.process.returncode, out
 
 
+def _hears_of_hangups() -> None:
+    """Tests may run under nohup, whose children ignore SIGHUP unless told otherwise."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def served(scenario: Path | str, *arguments: str) -> Iterator[Served]:
     """``gridloop serve SCENARIO ARGUMENTS``; killed at the end if it still runs."""
     command = [sys.executable, "-m", "cosim.cli", "serve", str(scenario), *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as process:
+                          text=True, preexec_fn=_hears_of_hangups) as process:  # noqa: PLW1509 - no threads here
         try:
             yield Served(process)
         finally:
