@@ -9,6 +9,9 @@ from typing import Protocol
 
 from gateways.modbus.bank import Bank
 
+#: Until a station asks again for what the run did not take (after a loss of communication, a reversion).
+RETRY_US = 1_000_000
+
 
 class Station(Protocol):
     """Points out, commands in."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Final, Protocol
 
+from gateways.gate import WriteAnswer
 from gateways.peer import Peer
 
 
@@ -37,10 +38,29 @@ class ExceptionCode(IntEnum):
     GATEWAY_PATH_UNAVAILABLE = 10
     GATEWAY_TARGET_FAILED = 11
 
+    @property
+    def words(self) -> str:
+        """``illegal data address``."""
+        return self.name.lower().replace("_", " ")
+
+
+CODES: Mapping[WriteAnswer, ExceptionCode | None] = {
+    WriteAnswer.TAKEN: None,
+    WriteAnswer.READ_ONLY: ExceptionCode.ILLEGAL_FUNCTION,
+    WriteAnswer.RATE_LIMITED: ExceptionCode.SERVER_DEVICE_BUSY,
+    WriteAnswer.QUEUE_FULL: ExceptionCode.SERVER_DEVICE_BUSY,
+    WriteAnswer.OUT_OF_RANGE: ExceptionCode.ILLEGAL_DATA_VALUE,
+    WriteAnswer.NOT_A_NUMBER: ExceptionCode.ILLEGAL_DATA_VALUE,
+    WriteAnswer.NOT_WRITABLE: ExceptionCode.ILLEGAL_DATA_ADDRESS,
+    WriteAnswer.BLOCKED: ExceptionCode.SERVER_DEVICE_FAILURE,
+    WriteAnswer.REFUSED: ExceptionCode.SERVER_DEVICE_FAILURE,
+}
+"""What a master is told of the gate's answer; a refusal of the station's own has its own code."""
+
 
 def malformed_words(code: ExceptionCode) -> str:
     """What the record says of a write that could not be read."""
-    return f"no valid request: exception {code:02}, {code.name.lower().replace('_', ' ')}"
+    return f"no valid request: exception {code:02}, {code.words}"
 
 
 class Bank(Protocol):

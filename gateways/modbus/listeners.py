@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, field_validator
 
@@ -111,10 +111,23 @@ class _ModbusListener:
         return self._door.counts()
 
 
-class ModbusTcp(_ModbusListener):
+class _PlainListener(_ModbusListener):
+    """TCP without certificates; kinds differ in how frames lie in it."""
+
+    framing: ClassVar[type[ModbusSession]]
+
+    @classmethod
+    def build(cls, config: _PlainTcp, base_dir: Path) -> Self:  # noqa: ARG003 - no files
+        """Not open yet."""
+        door = TcpDoor(config.name, _tcp_options(config, _roles(config)))
+        return cls(config.name, door, cls.framing, _session_options(config))
+
+
+class ModbusTcp(_PlainListener):
     """Modbus TCP."""
 
     kind: ClassVar[str] = "modbus_tcp"
+    framing: ClassVar[type[ModbusSession]] = TcpSession
     summary: ClassVar[str] = "Modbus TCP: any number of stations by unit identifier behind one port."
 
     class Config(_PlainTcp):
@@ -122,29 +135,18 @@ class ModbusTcp(_ModbusListener):
 
         kind: Literal["modbus_tcp"]
 
-    @classmethod
-    def build(cls, config: ModbusTcp.Config, base_dir: Path) -> ModbusTcp:  # noqa: ARG003 - no files
-        """Not open yet."""
-        return cls(config.name, TcpDoor(config.name, _tcp_options(config, _roles(config))), TcpSession,
-                   _session_options(config))
 
-
-class ModbusRtuTcp(_ModbusListener):
+class ModbusRtuTcp(_PlainListener):
     """RTU frames over TCP, as serial device servers hand them on."""
 
     kind: ClassVar[str] = "modbus_rtu_tcp"
+    framing: ClassVar[type[ModbusSession]] = RtuSession
     summary: ClassVar[str] = "Modbus RTU frames over TCP, as terminal servers send them."
 
     class Config(_PlainTcp):
         """Modbus RTU over TCP."""
 
         kind: Literal["modbus_rtu_tcp"]
-
-    @classmethod
-    def build(cls, config: ModbusRtuTcp.Config, base_dir: Path) -> ModbusRtuTcp:  # noqa: ARG003 - no files
-        """Not open yet."""
-        return cls(config.name, TcpDoor(config.name, _tcp_options(config, _roles(config))), RtuSession,
-                   _session_options(config))
 
 
 class ModbusTls(_ModbusListener):

@@ -28,7 +28,7 @@ from cosim.errors import Problem, ScenarioError
 from cosim.plugins.stations import StationConfig, StationSite
 from cosim.points import PointDatabase
 from gateways.gate import Gate, WriteAnswer, WriteRequest
-from gateways.modbus.bank import Bank, ExceptionCode, Table, malformed_words
+from gateways.modbus.bank import CODES, Bank, ExceptionCode, Table, malformed_words
 from gateways.modbus.image import ImageMaker
 from gateways.modbus.writes import Ask, WriteMap
 from gateways.peer import Peer, Role
@@ -36,22 +36,7 @@ from gateways.pointlist.check import check_against
 from gateways.pointlist.generate import GenerateOptions, generate
 from gateways.pointlist.model import Access, CommLoss, Entry, PointList
 from gateways.pointlist.reader import read_point_list
-
-CODES: Mapping[WriteAnswer, ExceptionCode | None] = {
-    WriteAnswer.TAKEN: None,
-    WriteAnswer.READ_ONLY: ExceptionCode.ILLEGAL_FUNCTION,
-    WriteAnswer.RATE_LIMITED: ExceptionCode.SERVER_DEVICE_BUSY,
-    WriteAnswer.QUEUE_FULL: ExceptionCode.SERVER_DEVICE_BUSY,
-    WriteAnswer.OUT_OF_RANGE: ExceptionCode.ILLEGAL_DATA_VALUE,
-    WriteAnswer.NOT_A_NUMBER: ExceptionCode.ILLEGAL_DATA_VALUE,
-    WriteAnswer.NOT_WRITABLE: ExceptionCode.ILLEGAL_DATA_ADDRESS,
-    WriteAnswer.BLOCKED: ExceptionCode.SERVER_DEVICE_FAILURE,
-    WriteAnswer.REFUSED: ExceptionCode.SERVER_DEVICE_FAILURE,
-}
-"""What a master is told of the gate's answer; a refusal of the station's own has its own code."""
-
-RETRY_US = 1_000_000
-"""After a loss whose commands the run did not take."""
+from gateways.station import RETRY_US
 
 
 @dataclass(frozen=True, slots=True)

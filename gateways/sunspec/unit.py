@@ -18,9 +18,9 @@ from math import isnan
 
 from cosim.points import PointDatabase, Snapshot
 from gateways.gate import Gate, WriteAnswer, WriteRequest
-from gateways.modbus.bank import Bank, ExceptionCode, Table, malformed_words
-from gateways.modbus.station import CODES
+from gateways.modbus.bank import CODES, Bank, ExceptionCode, Table, malformed_words
 from gateways.peer import Peer, Role
+from gateways.station import RETRY_US
 from gateways.sunspec import controls, models, timers
 from gateways.sunspec.config import SunSpecConfig
 from gateways.sunspec.curves import CURVE_MODELS
@@ -33,7 +33,6 @@ from gateways.sunspec.writes import Fault, judge
 
 #: What rounding may put past the range of a run point.
 _ROUND = 1e-6
-_RETRY_US = 1_000_000
 
 
 class SunSpecUnit:
@@ -210,9 +209,9 @@ class SunSpecUnit:
             return
         # The run does not take it now (an interlock, a full queue): once more in a second, until it does.
         for name, expiry_us in self._state.expiry_us.items():
-            self._state.expiry_us[name] = max(expiry_us, t_us + _RETRY_US)
+            self._state.expiry_us[name] = max(expiry_us, t_us + RETRY_US)
         if self._state.heard_us is not None and self._silent_us() is not None:
-            self._state.heard_us += max(t_us + _RETRY_US - (self._silent_us() or 0), 0)
+            self._state.heard_us += max(t_us + RETRY_US - (self._silent_us() or 0), 0)
 
     def _silent_us(self) -> int | None:
         """When the heartbeat will have stood still for too long; None where nobody began one, or nobody minds."""

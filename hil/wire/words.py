@@ -19,7 +19,7 @@ _NAMED = 8
 _LONG = {Table.COILS: "coils", Table.DISCRETE_INPUTS: "discrete inputs", Table.HOLDING_REGISTERS: "holding registers",
          Table.INPUT_REGISTERS: "input registers"}
 _HOLDING, _COILS = Table.HOLDING_REGISTERS, Table.COILS
-_EXCEPTIONS = {code.value: code.name.lower().replace("_", " ") for code in ExceptionCode}
+_EXCEPTIONS = {code.value: code.words for code in ExceptionCode}
 
 
 def request_words(frame: Frame) -> str:

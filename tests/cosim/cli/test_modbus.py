@@ -13,7 +13,7 @@ from cosim.cli import modbus, scada
 from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError
 from cosim.errors import GatewayError, ScenarioError
-from tests.hil.scada.device import LIST, Device, feeder, start
+from tests.hil.scada.device import Device, list_file, listening
 
 Run = Callable[..., Outcome]
 
@@ -21,19 +21,14 @@ Run = Callable[..., Outcome]
 @pytest.fixture
 def device() -> Iterator[Device]:
     """The feeder of LIST, listening."""
-    made = feeder()
-    server = start(made)
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening() as made:
+        yield made
 
 
 @pytest.fixture
 def points(tmp_path: Path) -> Path:
     """LIST as a file."""
-    path = tmp_path / "feeder.csv"
-    path.write_text(LIST)
-    return path
+    return list_file(tmp_path)
 
 
 def run(module: object, *words: object) -> Outcome:

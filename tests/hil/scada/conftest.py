@@ -7,22 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.hil.scada.device import LIST, Device, feeder, start
+from tests.hil.scada.device import Device, list_file, listening
 
 
 @pytest.fixture
 def device() -> Iterator[Device]:
     """The feeder of LIST, listening."""
-    made = feeder()
-    server = start(made)
-    yield made
-    server.shutdown()
-    server.server_close()
+    with listening() as made:
+        yield made
 
 
 @pytest.fixture
 def points(tmp_path: Path) -> Path:
     """LIST as a file."""
-    path = tmp_path / "feeder.csv"
-    path.write_text(LIST)
-    return path
+    return list_file(tmp_path)

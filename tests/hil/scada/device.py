@@ -5,7 +5,10 @@ from __future__ import annotations
 import socketserver
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 LIST = """# base: 0
 tag,unit,table,address,type,order,scale,units,min,max,access,shows,point
@@ -110,3 +113,20 @@ def feeder() -> Device:
     limit = struct.unpack(">HH", struct.pack(">f", 50.0))
     return Device({1: {"ir": {0: high, 1: low, 2: 0x10000 - 123, 3: 0}, "hr": {10: limit[1], 11: limit[0], 12: 1},
                        "co": {5: 1}, "di": {}}})
+
+
+@contextmanager
+def listening() -> Iterator[Device]:
+    """The feeder of LIST, listening."""
+    made = feeder()
+    server = start(made)
+    yield made
+    server.shutdown()
+    server.server_close()
+
+
+def list_file(folder: Path) -> Path:
+    """LIST as a file."""
+    path = folder / "feeder.csv"
+    path.write_text(LIST)
+    return path
