@@ -64,7 +64,7 @@ def test_every_part_of_the_core_has_its_layer() -> None:
     """A new module or package is not outside the law."""
     parts = {f"cosim.{path.stem}" for path in CORE.iterdir()
              if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()}
-    assert parts | {"gateways", "hil"} == layer_names()
+    assert parts | {"gateways", "hil", "policies"} == layer_names()
 
 
 def test_every_folder_of_code_is_a_package() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.agents.field import Action, AgentBoard, FieldEnd
 from cosim.agents.telemetry import Sample, size_bytes
@@ -18,7 +19,7 @@ from cosim.channel import Corrupted, Traffic
 from cosim.errors import PluginError
 from cosim.kernel import Kernel
 from cosim.plugins import Message, Policy
-from cosim.points import Ids, PointDatabase, Vector
+from cosim.points import Ids, PointDatabase, Quality, Vector
 
 _new = tuple.__new__  # a named tuple's own constructor is a Python function around it, at twice the cost
 
@@ -42,6 +43,20 @@ class _Undecided:
         """Nothing to say."""
 
 
+class Narrow:
+    """A policy that sees the points of `observe` alone, where a learner in its place would see more behind them."""
+
+    def __init__(self, policy: Policy, n_observe: int) -> None:
+        self._policy, self._n = policy, n_observe
+        listen = getattr(policy, "hear", None)
+        if listen is not None:
+            self.hear = listen
+
+    def act(self, observation: Vector, t_us: int) -> Any:  # the Policy interface
+        """The policy's answer to what it knows of."""
+        return self._policy.act(observation[:self._n], t_us)
+
+
 class Agent:
     """One controller.  `on_due`, where set, replaces its policy: a learner or bench decides instead."""
 
@@ -59,6 +74,7 @@ class Agent:
             self._points.require(observed)
         self._view: Vector | None = None if wiring.down is None else np.full(len(observed), np.nan)
         self._seen_us = -1
+        self._quality: NDArray[np.uint8] | None = None
         self._compute_us = compute_us
         self._size = size_bytes(len(actuated))
         self._pending_us = -1
@@ -96,6 +112,12 @@ class Agent:
         """What it sees now (n_observed,): the points themselves, or the newest report that has arrived."""
         return self._points.take(self.observed) if self._view is None else self._view
 
+    def look_quality(self) -> NDArray[np.uint8]:
+        """Quality of what it sees now (n_observed,); over a channel as reported, RESTART before the first report."""
+        if self._view is None:
+            return self._points.quality[self.observed]
+        return np.full(len(self.observed), Quality.RESTART, np.uint8) if self._quality is None else self._quality
+
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def issue(self, values: Any) -> None:
@@ -124,10 +146,10 @@ class Agent:
         """A report has arrived; a damaged one, or an older one than the newest held, is thrown away."""
         if isinstance(sample, Corrupted):
             return
-        t_us, values, _ = sample
+        t_us, values, _, quality = sample
         if t_us < self._seen_us:
             return
-        self._seen_us, self._view = t_us, values
+        self._seen_us, self._view, self._quality = t_us, values, quality
         self._board.seen_us[self._index] = t_us
         if self.wake_on_sample and self._moved(values):
             self._acted_on = values

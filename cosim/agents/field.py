@@ -41,6 +41,10 @@ class AgentBoard:
         self.direct = np.zeros(n_agent, bool)
         self.late = np.zeros(n_agent)
 
+    def age_of(self, index: int, now_us: int) -> float:
+        """Age of what one agent sees, s; NaN where nothing has arrived yet."""
+        return 0.0 if self.direct[index] else (now_us - self.seen_us[index]) / 1e6
+
     def age_s(self, now_us: int) -> Vector:
         """Age of what each agent sees (n_agent,), NaN where nothing has arrived yet."""
         return np.where(self.direct, 0.0, (now_us - np.array(self.seen_us)) / 1e6)

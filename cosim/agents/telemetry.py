@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.channel import Traffic
 from cosim.kernel import Kernel, Phase
@@ -25,11 +26,13 @@ def size_bytes(n_value: int) -> int:
 
 
 class Sample(NamedTuple):
-    """A report as it travels to `agent`: when it was published, and the values (n_observed,)."""
+    """A report as it travels to `agent`: when it was published, the values (n_observed,) and, where the agent asked for
+    it, their quality (n_observed,)."""
 
     t_us: int
     values: Vector
     agent: str
+    quality: NDArray[np.uint8] | None = None
 
 
 class Seer(Protocol):
@@ -43,11 +46,12 @@ class Seer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reporter:
-    """Reports the points `ids` to one agent over one link."""
+    """Reports the points `ids` to one agent over one link, with their quality where that is wanted."""
 
     ids: Ids
     link: Traffic
     seer: Seer
+    quality: bool = False
 
 
 class TelemetryHub:
@@ -73,14 +77,16 @@ class _Turn:
         self._kernel, self._points = kernel, points
         self._ids: Ids = np.zeros(0, np.int64)
         self._entries: list[tuple[Any, int, Any, slice, str]] = []
+        self._flagged: list[tuple[Any, int, Any, slice, str]] = []
 
     def add(self, reporter: Reporter) -> None:
         """One more."""
         start, n = len(self._ids), len(reporter.ids)
         self._ids = np.concatenate((self._ids, reporter.ids))
         self._points.require(reporter.ids)
-        self._entries.append((reporter.link.send, size_bytes(n), reporter.seer.see, slice(start, start + n),
-                              reporter.seer.name))
+        entries = self._flagged if reporter.quality else self._entries
+        entries.append((reporter.link.send, size_bytes(n), reporter.seer.see, slice(start, start + n),
+                        reporter.seer.name))
 
     def wake(self, now_us: int) -> None:
         """It is time: report once this instant is published."""
@@ -91,4 +97,9 @@ class _Turn:
         t_us, values = self._points.t_us, self._points.take(self._ids)
         values.flags.writeable = False  # agents get views of it
         for send, size, see, part, name in self._entries:
-            send(size, see, _new(Sample, (t_us, values[part], name)))
+            send(size, see, _new(Sample, (t_us, values[part], name, None)))
+        if self._flagged:
+            # Flags travel in the octets of the values they belong to (as in DNP3 objects): the size is the same.
+            quality = self._points.quality[self._ids]
+            for send, size, see, part, name in self._flagged:
+                send(size, see, _new(Sample, (t_us, values[part], name, quality[part])))

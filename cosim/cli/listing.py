@@ -16,7 +16,7 @@ NAME = "list"
 SUMMARY = "list the known scenarios, plugins of every family, networks and profiles"
 
 _FAMILIES = (("devices", "device"), ("policies", "policy"), ("channel_rules", "rule"), ("disturbances", "disturbance"),
-             ("listeners", "listener"), ("stations", "station"))
+             ("listeners", "listener"), ("stations", "station"), ("terms", "term"))
 _TITLES = ("scenarios", *(title for title, _ in _FAMILIES), "networks", "profiles")
 
 

@@ -21,6 +21,7 @@ from cosim.plugins.devices import (
     Injection,
     Limit,
     Measurement,
+    MeteringGroup,
     Placement,
     PositionedGroup,
     Role,
@@ -32,6 +33,7 @@ from cosim.plugins.devices import (
 from cosim.plugins.policies import ListeningPolicy, Message, Policy, PolicyKind, RuleKind, Situation
 from cosim.plugins.registry import Registry
 from cosim.plugins.stations import ListenerConfig, ListenerKind, StationConfig, StationKind, StationSite
+from cosim.plugins.terms import Per, TermConfig, TermGroup, TermKind, TermSite, TermView
 
 __all__ = [
     "DelayedGroup",
@@ -47,6 +49,8 @@ __all__ = [
     "ListeningPolicy",
     "Measurement",
     "Message",
+    "MeteringGroup",
+    "Per",
     "Placement",
     "PluginConfig",
     "Policy",
@@ -63,4 +67,9 @@ __all__ = [
     "StorageGroup",
     "StoredEnergy",
     "Situation",
+    "TermConfig",
+    "TermGroup",
+    "TermKind",
+    "TermSite",
+    "TermView",
 ]

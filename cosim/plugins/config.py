@@ -14,6 +14,7 @@ FAMILIES: Mapping[str, str] = {
     "disturbance": "gridloop.disturbances",
     "listener": "gridloop.listeners",
     "station": "gridloop.stations",
+    "term": "gridloop.terms",
 }
 
 

@@ -204,6 +204,22 @@ class DelayedGroup(Protocol):
         """As `DeviceGroup.positions`, once every order is carried out."""
 
 
+@runtime_checkable
+class MeteringGroup(Protocol):
+    """A device group that measures what other devices exchange with the grid (a revenue meter)."""
+
+    names: tuple[str, ...]
+
+    def watch(self, devices: Sequence[str]) -> None:
+        """Told once, while the run is built: the names of all its devices (n_device,).
+
+        Raises PluginError that names the device when they are not what it was told to meter.
+        """
+
+    def read(self, p_kw: Vector) -> None:
+        """What every device (n_device,) injects from this SOLVE on: after all have settled, before `measure`."""
+
+
 class Site(Protocol):
     """What a device kind may ask of the run while it is built."""
 

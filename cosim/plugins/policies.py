@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.plugins.config import PluginConfig
 from cosim.points import Vector
+
+if TYPE_CHECKING:
+    from cosim.encoding import LearnerSpec
 
 
 class Situation(Protocol):
@@ -22,6 +27,14 @@ class Situation(Protocol):
     high: Vector
     peers: tuple[str, ...]
 
+    @property
+    def base_dir(self) -> Path:
+        """Folder that the scenario's relative files are in."""
+
+    @property
+    def shield(self) -> Mapping[str, Any]:
+        """The scenario's settings of the shield, as plain data."""
+
     def rng(self, name: str) -> np.random.Generator:
         """A random stream of this agent's own."""
 
@@ -30,6 +43,15 @@ class Situation(Protocol):
 
     def profile(self, specs: Sequence[Any]) -> Callable[[int], Vector]:
         """A sampler of profile columns: t_us -> (len(specs),)."""
+
+    def learner(self) -> LearnerSpec:
+        """What this agent sees and does as a learner; raises PluginError when no action space can be built."""
+
+    def senses(self) -> tuple[float, NDArray[np.uint8]]:
+        """Age of what the agent sees now, s (NaN: nothing has come yet), and its quality (n_seen,)."""
+
+    def clock_us(self, t_us: int) -> int:
+        """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +82,11 @@ class ListeningPolicy(Policy, Protocol):
 
 
 class PolicyKind(Protocol):
-    """The class that an entry point of ``gridloop.policies`` names."""
+    """The class that an entry point of ``gridloop.policies`` names.
+
+    One with a class attribute ``learned = True`` is handed what its `Situation.learner` specifies: the acknowledged
+    setpoints come after the points of `observe`.  Any other sees the points of `observe` alone.
+    """
 
     family: ClassVar[str]
     kind: ClassVar[str]

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from cosim.errors import Problem, ScenarioError
+from cosim.scenario.learning import Learn
 from cosim.scenario.model import NAME_PATTERN
 from cosim.scenario.problems import near
 from cosim.scenario.schema import Agent
@@ -94,7 +95,25 @@ def _agent_of(agent: Agent, name: str) -> Agent:
     return agent.model_copy(update={
         "name": filled(agent.name, name), "each": None, "observe": filled(agent.observe, name),
         "actuate": filled(agent.actuate, name), "policy": filled(agent.policy, name),
-        "fallback": filled(agent.fallback, name)})
+        "fallback": filled(agent.fallback, name), "learn": _learn_of(agent, name)})
+
+
+def _learn_of(agent: Agent, name: str) -> Learn:
+    """An entry's agents are a group, alike but for the device's name."""
+    identity = {"group": agent.learn.group or _safe(agent.name.replace("{}", "")).strip("_-") or "each",
+                "subject": agent.learn.subject or name}
+    if not agent.learn.model_fields_set - {"group", "subject"}:
+        return agent.learn.model_copy(update=identity)
+    return Learn.model_validate({**_filled_keys(agent.learn.model_dump(exclude_unset=True), name), **identity})
+
+
+def _filled_keys(value: Any, name: str) -> Any:
+    """As `filled`, in the keys of mappings too: they are patterns of points."""
+    if isinstance(value, dict):
+        return {filled(key, name): _filled_keys(inner, name) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_filled_keys(inner, name) for inner in value)
+    return filled(value, name)
 
 
 def filled(value: Any, name: str) -> Any:

@@ -30,6 +30,11 @@ def apply_overrides(data: dict[str, Any], overrides: Sequence[str], places: Plac
     return problems
 
 
+def put_value(data: dict[str, Any], path: str, value: Any) -> None:
+    """Change plain data at a path as in an override; raises ScenarioError for one that leads nowhere."""
+    _put(data, path.split("."), value, Places(), f"--set {path}")
+
+
 def _apply(data: dict[str, Any], text: str, places: Places) -> None:
     name, equals, value_text = text.partition("=")
     parts = name.strip().split(".")

@@ -41,6 +41,18 @@ def plugin_slots(data: Any) -> Iterator[PluginSlot]:
     for key in ("disturbances", "listeners", "stations"):
         for index, mapping in _items(data, key):
             yield PluginSlot(key.removesuffix("s"), (key, index), mapping)
+    yield from _terms(data)
+
+
+def _terms(data: Any) -> Iterator[PluginSlot]:
+    """Terms of rewards and costs: everyone's, and each agent's own."""
+    owners: list[tuple[tuple[str, ...], Any]] = [(("learning",), data.get("learning") if isinstance(data, dict) else None)]
+    owners += [(("agents", index, "learn"), agent.get("learn")) for index, agent in _items(data, "agents")
+               if isinstance(agent, dict)]
+    for path, owner in owners:
+        for key in ("reward", "costs"):
+            for index, term in _items(owner, key):
+                yield PluginSlot("term", (*path, key, index), term)
 
 
 def plugin_problems(data: Any, registry: Registry, places: Places) -> list[Problem]:

@@ -20,12 +20,14 @@ _TITLES = {"device": ("Devices", "Entries of `devices`."),
            "rule": ("Channel rules", "Entries of a channel's `rules`, `up` and `down`."),
            "disturbance": ("Disturbances", "Entries of `disturbances`."),
            "listener": ("Listeners", "Entries of `listeners`: doors for masters (`gridloop serve`)."),
-           "station": ("Stations", "Entries of `stations`: what masters see behind a listener.")}
+           "station": ("Stations", "Entries of `stations`: what masters see behind a listener."),
+           "term": ("Terms", "Entries of `reward` and `costs` under `learning` and under an agent's `learn`.")}
 _TYPES = {"number": "number", "integer": "whole number", "string": "text", "boolean": "true or false",
           "object": "mapping", "null": "nothing"}
 _ORDER = ("Grid", "Limits", "Shield", "VoltageLimit", "LoadingLimit", "ExchangeLimit", "ReserveLimit", "EnergyReserve",
           "Switching", "Interlock", "Contingencies", "Weight", "Backup", "Emergency", "Shed", "ShieldTelemetry", "Ramp",
-          "Commands", "Channel", "Agent", "Telemetry", "AgentCommand", "Messaging", "Record")
+          "Commands", "Channel", "Agent", "Telemetry", "AgentCommand", "Messaging", "Learn", "Observing", "Acting",
+          "Choice", "Mask", "Condition", "Learning", "Discount", "Episode", "Vary", "Record")
 
 _INTRO = f"""# Scenario reference
 
@@ -39,7 +41,7 @@ error at once, and `gridloop schema` writes a JSON Schema that lets an editor co
 * **Times** are whole microseconds: `0.1` is fine, `1e-7` is not.
 * **Names** are letters, digits, `_` and `-`, at most 64.
 * **Patterns** (`*`, `?`, `[a-c]`) match names as in a shell.
-* **Plugins** (devices, policies, channel rules, disturbances, listeners, stations) are mappings with a `kind`.
+* **Plugins** (devices, policies, channel rules, disturbances, listeners, stations, terms) are mappings with a `kind`.
 * **`each`** makes many of one: a device with `each: "load:*"` is made for every load of the network (tables:
   {", ".join(TABLES)}), an agent with `each: "pv_*"` for every device of such a
   name; `{{}}` stands for the name.

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from cosim.scenario.learning import Learn, Learning
 from cosim.scenario.model import Model, Name, Period, Seconds
 from cosim.scenario.shield import Shield, ShieldMode, shield_of
 
@@ -150,6 +151,8 @@ class Agent(Model):
     deadband: float = Field(0.0, ge=0, description="Smallest change that wakes the agent (trigger: on_change).")
     commands: tuple[AgentCommand, ...] = Field((), description="Targets that others can command this agent with.")
     messages: Messaging = Field(default_factory=Messaging, description="Whom it may send messages to, and how.")
+    learn: Learn = Field(default_factory=Learn, description=(
+        "Features and actions of a learner or a trained policy; ignored by every other policy."))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -218,6 +221,8 @@ class Scenario(Model):
     summary: str = Field("", description="One line for lists and reports.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of every random stream.")
     start: str | None = Field(None, description="Wall-clock time of t = 0 (ISO 8601): axes, profile time stamps.")
+    profile_offset_s: Seconds = Field(0.0, description="Profiles are read from this time on: t = 0 is that far into "
+                                                       "them (beyond `start`).")
     duration_s: Period = Field(description="Length of the run.")
     step_s: Period = Field(1.0, description="The scan period: commands take effect and values are published.")
     grid: Grid = Field(description="The network, and how it is solved.")
@@ -234,6 +239,8 @@ class Scenario(Model):
         "Doors for masters (`gridloop serve`): mappings with `name` and `kind`."))
     stations: tuple[dict[str, Any], ...] = Field((), max_length=10_000, description=(
         "What masters see behind the listeners: mappings with `name` and `kind`."))
+    learning: Learning = Field(default_factory=Learning, description="The scenario as an environment: who learns, "
+                                                                     "and what is good.")
     record: Record = Field(default_factory=Record, description="What is written to the result folder.")
     cost_per_kwh: float = Field(0.0, description="Price of energy from the external grid, for the cost KPI.")
     plugins: tuple[str, ...] = Field((), description="Folders or files with your own plugins, relative to the scenario "

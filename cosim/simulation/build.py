@@ -14,7 +14,7 @@ from cosim.channel import Channel, build_channels
 from cosim.commands import Command, CommandInbox
 from cosim.disturbances.base import schedule
 from cosim.errors import GridError, GridloopError, PluginError, Problem, ScenarioError
-from cosim.grid import Grid, Network, load_network
+from cosim.grid import Grid, Network
 from cosim.kernel import Kernel
 from cosim.objective import KpiAccumulator
 from cosim.plugins import DeviceGroup, DeviceKind
@@ -23,12 +23,13 @@ from cosim.recorder import Recorder
 from cosim.scenario.expand import Expanded, expand_agents, expand_devices
 from cosim.scenario.loader import LoadedScenario
 from cosim.scenario.schema import Agent as AgentSpec
-from cosim.scenario.schema import CommandTiming, Scenario
+from cosim.scenario.schema import CommandTiming
 from cosim.shield import Shield
 from cosim.simulation.crew import Crew, Stagehands
 from cosim.simulation.engine import Simulation
 from cosim.simulation.fleet import Fleet
 from cosim.simulation.guard import guard
+from cosim.simulation.kept import Kept, base_kw
 from cosim.simulation.layout import Layout, agent_blocks, device_blocks, grid_blocks, shield_blocks
 from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
@@ -51,13 +52,14 @@ class BuildOptions:
     """How a scenario is built: `external` names agents decided outside; `recorder` None records nothing but the
     digest and the journal, in memory.  With `replaying`, their actions come from a journal and nobody is waited for.
     `on_files` is told of the data files read (names as in the scenario, and where they were found) before the recorder
-    is made."""
+    is made; `kept` is what runs of one scenario share."""
 
     external: tuple[str, ...] = ()
     replaying: bool = False
     recorder: RecorderFactory | None = None
     stopwatch: Stopwatch = field(default_factory=WallStopwatch)
     on_files: Callable[[Sequence[tuple[str, Path]]], None] = lambda _: None
+    kept: Kept = field(default_factory=Kept)
 
 
 def build(loaded: LoadedScenario, options: BuildOptions | None = None) -> Simulation:
@@ -91,7 +93,9 @@ class _Builder:
         """All stages in order."""
         network = self._network()
         site = RunSite(network, self.kernel, self.loaded.base_dir, start=self.scenario.start,
-                       duration_us=self.duration_us, step_us=self.step_us)
+                       duration_us=self.duration_us, step_us=self.step_us,
+                       shift_us=round(self.scenario.profile_offset_s * 1e6), kept=self.options.kept.profiles,
+                       shield=self.scenario.shield.model_dump(mode="json"))
         groups, names = self._devices(site)
         agents = self._agents(names)
         channels = self._channels()
@@ -102,12 +106,10 @@ class _Builder:
     # -- stages ----------------------------------------------------------------------------------------------------
 
     def _network(self) -> Network:
-        grid = self.scenario.grid
         try:
-            network = load_network(grid.network, self.loaded.base_dir)
+            return self.options.kept.network(self.scenario, self.loaded.base_dir)
         except GridError as error:
             raise _one(str(error), "grid.network") from None
-        return adjusted(network, self.scenario)
 
     def _devices(self, site: RunSite) -> tuple[list[DeviceGroup], tuple[str, ...]]:
         """One group per kind, in the order in which kinds first appear; and all device names in scenario order."""
@@ -169,7 +171,7 @@ class _Builder:
         stage = RunStage(kernel, self.duration_us, site, points, inbox, channels, outages, sensors,
                          _device_buses(groups, network), hooks.event)
         crew = self._crew(agents, Stagehands(kernel, points, inbox, channels, site, self.loaded.registry, self.step_us,
-                                             hooks.event, budget), hooks)
+                                             base_kw(network), hooks.event, budget), hooks)
         self._disturbances(stage)
         fleet = Fleet(groups, stage.extra_bus)
         grid = self._grid(network, fleet)
@@ -188,7 +190,7 @@ class _Builder:
             scenario, kernel, points, inbox, grid, recorder, crew, channels, fleet, outages,
             shield, publisher, Trials(grid, fleet.voltage_dependent),
             KpiAccumulator(network.bus_names, branch_names, fleet.names, limits, scenario.cost_per_kwh), budget,
-            sample_ids, ShieldOrders.among(points)))
+            sample_ids, ShieldOrders.among(points), site))
         stage.set_extra, stage.solve = fleet.set_extra, simulation.request_solve
         hooks.connect(simulation)
         if scenario.record.messages:
@@ -289,31 +291,6 @@ class _Hooks:
         assert self._simulation is not None
         if self._waits:
             self._simulation.decide_later(agent)
-
-
-def adjusted(network: Network, scenario: Scenario) -> Network:
-    """The network with the scenario's scales and ratings; raises ScenarioError for lines that do not exist."""
-    grid = scenario.grid
-    loads = replace(network.loads, p_kw=network.loads.p_kw * grid.load_scale,
-                    q_kvar=network.loads.q_kvar * grid.load_scale)
-    sgens = replace(network.sgens, p_kw=network.sgens.p_kw * grid.generation_scale,
-                    q_kvar=network.sgens.q_kvar * grid.generation_scale)
-    branches = network.branches
-    if grid.ratings_ka:
-        from_kva, to_kva = branches.rating_from_kva.copy(), branches.rating_to_kva.copy()
-        index = {name: i for i, name in enumerate(network.line_names)}
-        problems = []
-        for name, rating_ka in grid.ratings_ka.items():
-            if name not in index:
-                problems.append(Problem(f"network {network.name} has no line '{name}'", f"grid.ratings_ka.{name}"))
-                continue
-            i = index[name]
-            for rating, bus in ((from_kva, branches.from_bus[i]), (to_kva, branches.to_bus[i])):
-                rating[i] = np.sqrt(3.0) * network.bus_vn_kv[bus] * rating_ka * 1e3
-        if problems:
-            raise ScenarioError(tuple(problems))
-        branches = replace(branches, rating_from_kva=from_kva, rating_to_kva=to_kva)
-    return replace(network, loads=loads, sgens=sgens, branches=branches)
 
 
 def _group(plugin: type[DeviceKind], members: Sequence[Expanded[dict[str, Any]]],

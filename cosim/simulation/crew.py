@@ -7,18 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.agents import Agent, AgentBoard, FieldEnd, LatePolicy, Reporter, TelemetryHub
-from cosim.agents.agent import Wiring
+from cosim.agents.agent import Narrow, Wiring
 from cosim.agents.telemetry import size_bytes
 from cosim.channel import Channel, Corrupted
 from cosim.commands import Authority, CommandInbox
+from cosim.encoding import LearnerSpec
 from cosim.errors import GridloopError, PluginError, Problem
 from cosim.kernel import Kernel
 from cosim.plugins import Message, Policy, Registry
 from cosim.points import Ids, PointDatabase, match
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import TelemetryKind, Trigger
+from cosim.simulation.learners import Bases, learner_spec
 from cosim.simulation.site import RunSite
 from cosim.simulation.situation import AgentSituation
 from cosim.stopwatch import Section, TimeBudget
@@ -35,6 +38,7 @@ class Stagehands:
     site: RunSite
     registry: Registry
     step_us: int
+    base_kw: float
     event: Callable[[str, str, str], None]
     budget: TimeBudget
 
@@ -46,10 +50,13 @@ class Crew:
                  on_due: Callable[[Agent], None]) -> None:
         self.board = AgentBoard(len(specs))
         self.agents: dict[str, Agent] = {}
+        self._bases: Bases | None = None
         self.problems: list[tuple[int, Problem]] = []
         self._hands, self._hub = hands, TelemetryHub(hands.kernel, hands.points)
         self._periods: dict[tuple[int, int], list[Agent]] = {}
+        self.specs = tuple(specs)
         self._specs = {spec.name: spec for spec in specs}
+        self._external = external
         for index, spec in enumerate(specs):
             try:
                 agent = self._build(index, spec)
@@ -72,15 +79,18 @@ class Crew:
     def _build(self, index: int, spec: AgentSpec) -> Agent:
         hands = self._hands
         observed, actuated = self._places(spec)
-        policy = self._policy(spec, spec.policy, observed, actuated)
+        seen = np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
+        policy = self._policy(spec, spec.policy, observed, actuated) if self._is_asked(spec) else None
         field = FieldEnd(spec.name, actuated, authority=Authority[spec.authority.upper()],
                          ttl_us=None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
                          late=self._late(spec, observed, actuated), inbox=hands.inbox, points=hands.points,
                          count_late=self._late_counter(index, spec.name), kernel=hands.kernel)
         channel = self._channel(spec)
         wiring = Wiring(hands.kernel, hands.points, field, self.board, index, None if channel is None else channel.down)
-        agent = Agent(spec.name, observed, actuated, wiring, round(spec.compute_s * 1e6))
-        agent.policy, agent.deadband = policy, spec.deadband
+        agent = Agent(spec.name, seen, actuated, wiring, round(spec.compute_s * 1e6))
+        agent.deadband = spec.deadband
+        if policy is not None:
+            agent.policy = policy
         self.board.direct[index] = channel is None
         if spec.deadline_s is not None and spec.trigger is Trigger.PERIOD:
             self._watch(spec, field)
@@ -112,7 +122,8 @@ class Crew:
         situation = AgentSituation(
             spec.name, tuple(points[i].name for i in observed), tuple(points[i].name for i in actuated),
             np.array([points[i].low for i in actuated]), np.array([points[i].high for i in actuated]),
-            self._peers(spec), hands.site, self._sender(spec))
+            self._peers(spec), hands.site, self._sender(spec), lambda: self.learner(spec.name),
+            lambda: self.senses(spec.name))
         config = kind.Config.model_validate(dict(options))
         try:
             policy: Policy = kind.build(config, situation)
@@ -123,7 +134,30 @@ class Crew:
         if not callable(getattr(policy, "act", None)):
             raise PluginError(f"policy {kind.kind}: build gave {policy!r:.60}; expected an object with "
                               f"act(observation, t_us)")
+        if spec.learn.observe.acknowledged and not getattr(kind, "learned", False):
+            return Narrow(policy, len(observed))
         return policy
+
+    def _is_asked(self, spec: AgentSpec) -> bool:
+        """Whether its policy is needed: a learner's trained one, which may not exist yet, is not."""
+        kind = self._hands.registry.get("policy", str(spec.policy.get("kind")))
+        return spec.name not in self._external or not getattr(kind, "learned", False)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def learner(self, name: str) -> LearnerSpec:
+        """What agent `name` sees and does as a learner; raises PluginError when no action space can be built."""
+        spec, points = self._specs[name], self._hands.points
+        if self._bases is None:
+            self._bases = Bases.of(points.points, self._hands.base_kw)
+        observed, actuated = self._places(spec)
+        seen = np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
+        return learner_spec(spec, seen, actuated, points, bases=self._bases, step_s=self._hands.step_us / 1e6)
+
+    def senses(self, name: str) -> tuple[float, NDArray[np.uint8]]:
+        """Age of what agent `name` sees now, s, and its quality (n_seen,)."""
+        age_s = self.board.age_of(tuple(self._specs).index(name), self._hands.kernel.now_us)
+        return age_s, self.agents[name].look_quality()
 
     def _peers(self, spec: AgentSpec) -> tuple[str, ...]:
         names = tuple(self._specs)
@@ -166,7 +200,7 @@ class Crew:
         if channel is not None and len(agent.observed):
             period_s = spec.telemetry.period_s or spec.period_s
             period_us = self._hands.step_us if period_s is None else round(period_s * 1e6)
-            self._hub.add(Reporter(agent.observed, channel.up, agent), period_us,
+            self._hub.add(Reporter(agent.observed, channel.up, agent, spec.learn.observe.quality), period_us,
                           round(spec.telemetry.offset_s * 1e6))
         if spec.trigger is Trigger.PERIOD:
             assert spec.period_s is not None

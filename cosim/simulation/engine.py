@@ -14,7 +14,7 @@ shield verified.  PUBLISH then writes every point at once, hands it to the recor
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from cosim.errors import GridloopError
 from cosim.grid import Grid
 from cosim.kernel import Kernel, Phase
 from cosim.objective import KpiAccumulator, KpiSummary
+from cosim.plugins import TermView
 from cosim.points import PointDatabase, Vector
 from cosim.recorder import Recorder
 from cosim.scenario.schema import CommandTiming
@@ -71,6 +72,9 @@ class Simulation:
         self.crew: Crew = parts.crew
         self.budget: TimeBudget = parts.budget
         self.channels = parts.channels
+        self.site = parts.site
+        self.watchers: list[Callable[[TermView], None]] = []
+        """Told after every publish: the meters of rewards and costs."""
         self.solves = 0
         """SOLVEs so far (grid steps)."""
         self.end_us = round(parts.scenario.duration_s * 1e6)
@@ -90,6 +94,7 @@ class Simulation:
         self._own_us = NEVER_US
         self._skipped_to_us = -1
         self._due: list[str] = []
+        self._together_us = round(parts.scenario.learning.together_s * 1e6)
         self._was_converged = True
         self._was_settled = True
         self._start(parts)
@@ -165,10 +170,26 @@ class Simulation:
         self.crew.agents[command.source].issue(command.values)
 
     def decide_later(self, agent: Agent) -> None:
-        """An agent decided outside is due: stop between DRIVE and SOLVE."""
+        """An agent decided outside is due: stop between DRIVE and SOLVE, here or where its group of others is due."""
+        now_us = self.kernel.now_us
+        at_us = now_us if not self._together_us else -(-now_us // self._together_us) * self._together_us
+        if at_us > now_us:
+            self.kernel.at(at_us, self._decide_now, agent)
+        else:
+            self._decide_now(agent)
+
+    def _decide_now(self, agent: Agent) -> None:
         if not self._due:
             self.kernel.stop_for_decision()
-        self._due.append(agent.name)
+        if agent.name not in self._due:
+            self._due.append(agent.name)
+
+    def stop_soon(self) -> None:
+        """Have `advance_to_decision` return before its limit, with nobody due: at the end of this instant."""
+        self.kernel.at(self.kernel.now_us + 1, self._stop_now)
+
+    def _stop_now(self, _: Any) -> None:
+        self.kernel.stop_for_decision()
 
     # -- DRIVE -----------------------------------------------------------------------------------------------------
 
@@ -284,6 +305,12 @@ class Simulation:
             self._next_sample_us = (t_us // self._sample_us + 1) * self._sample_us
         self.recorder.end_instant(t_us)
         self.budget.switch(before)
+        for watch in self.watchers:
+            watch(self.view())
+
+    def view(self) -> TermView:
+        """What terms of rewards and costs look at: the last publish as it is."""
+        return TermView(self.kernel.now_us, self._publisher.truth, self.inbox.in_force.values)
 
     # -- results ---------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,8 @@ from math import isfinite
 
 import numpy as np
 
-from cosim.plugins import DelayedGroup, DeviceGroup, Injection
+from cosim.errors import PluginError, Problem, ScenarioError
+from cosim.plugins import DelayedGroup, DeviceGroup, Injection, MeteringGroup
 from cosim.points import Ids, Vector
 from cosim.state import Dispatch, GridState, Topology
 
@@ -59,6 +60,12 @@ class Fleet:
         self.voltage_dependent = any(group.voltage_dependent for group in self.groups)
         self.output_slices = tuple(part.outputs for part in self._parts)
         self.device_slices = tuple(part.devices for part in self._parts)
+        self._meters = tuple(group for group in self.groups if isinstance(group, MeteringGroup))
+        for meter in self._meters:
+            try:
+                meter.watch(self.names)
+            except PluginError as error:
+                raise ScenarioError((Problem(str(error), "devices"),)) from None
 
     @property
     def owned_loads(self) -> tuple[int, ...]:
@@ -127,6 +134,8 @@ class Fleet:
             self.device_p_kw = np.where(dead, 0.0, self.device_p_kw)
         for part, injection in zip(self._parts, injections, strict=True):
             part.group.settle(setpoints[part.outputs].reshape(part.shape), injection, _voltages(part, v_pu), t_us)
+        for meter in self._meters:
+            meter.read(self.device_p_kw)
 
     def next_us(self) -> int | None:
         """The earliest time at which a group wants a SOLVE of its own."""

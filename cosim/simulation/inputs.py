@@ -18,9 +18,12 @@ from cosim.scenario.loader import LoadedScenario, load_text
 
 INPUTS = "inputs"
 
+#: What is loaded of a folder: plugins; and of a bundle its description, weights and networks.
+_LOADED = ("*.py", "bundle.json", "*.safetensors", "*.onnx")
+
 
 def copy_inputs(loaded: LoadedScenario, files: Iterable[tuple[str, Path]], folder: Path) -> None:
-    """Copy what the scenario reads from its own folder: profiles, grids, delay traces, plugins."""
+    """Copy what the scenario reads from its own folder: profiles, grids, delay traces, plugins, bundles of policies."""
     wanted = {name: path for name, path in files if _inside(name)}
     for name in _names_in(loaded):
         path = loaded.base_dir / name
@@ -57,6 +60,10 @@ def _names_in(loaded: LoadedScenario) -> Iterable[str]:
             for rule in rules:
                 if isinstance(rule.get("file"), str):
                     yield rule["file"]
+    for agent in scenario.agents:
+        for policy in (agent.policy, agent.fallback or {}):
+            if isinstance(policy.get("bundle"), str):
+                yield policy["bundle"]
 
 
 def _inside(name: str) -> bool:
@@ -68,11 +75,12 @@ def _copy(source: Path, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            # A folder of plugins: what the registry loads of it, and no more.  It may be the scenario's own, with
+            # A folder of plugins or a bundle: what is loaded of it, and no more.  It may be the scenario's own, with
             # results (this one too) and data below.
             target.mkdir(exist_ok=True)
-            for file in sorted(source.glob("*.py")):
-                shutil.copyfile(file, target / file.name)
+            for pattern in _LOADED:
+                for file in sorted(source.glob(pattern)):
+                    shutil.copyfile(file, target / file.name)
         else:
             shutil.copyfile(source, target)
     except OSError as error:

@@ -19,6 +19,7 @@ from cosim.simulation.fleet import Fleet
 from cosim.simulation.orders import ShieldOrders
 from cosim.simulation.outages import Outages
 from cosim.simulation.publisher import Publisher
+from cosim.simulation.site import RunSite
 from cosim.simulation.trial import Trials
 from cosim.stopwatch import TimeBudget
 
@@ -44,3 +45,4 @@ class Parts:
     budget: TimeBudget
     sample_ids: Ids
     orders: ShieldOrders
+    site: RunSite

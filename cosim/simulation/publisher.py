@@ -78,6 +78,11 @@ class Publisher:
         self._sensors.measure(seen, quality, t_us)
         self._points.publish(seen, quality, t_us)
 
+    @property
+    def truth(self) -> Vector:
+        """Values (n_point,) of the last publish as they are, whatever sensors show: right where points are required."""
+        return self._values
+
     # -- blocks ----------------------------------------------------------------------------------------------------
 
     def _split(self) -> None:

@@ -18,6 +18,7 @@ from cosim.scenario.shield import ShieldMode
 from cosim.simulation.build import BuildOptions, build
 from cosim.simulation.engine import Simulation
 from cosim.simulation.inputs import copy_inputs, reopened
+from cosim.simulation.kept import Kept
 from cosim.stopwatch import Stopwatch, WallStopwatch, wall_stamp
 
 #: Told of simulation time done and to do, microseconds.
@@ -29,13 +30,16 @@ LOOKS = 500
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a scenario is run: `until_s` shortens it; `should_stop` is asked now and then (SIGINT)."""
+    """How a scenario is run: `until_s` shortens it; `should_stop` is asked now and then (SIGINT); `external` and `kept`
+    as in `BuildOptions`."""
 
     until_s: float | None = None
     on_progress: Progress | None = None
     should_stop: Callable[[], bool] = lambda: False
     stopwatch: Stopwatch = field(default_factory=WallStopwatch)
     flush_s: float = 2.0
+    external: tuple[str, ...] = ()
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,8 @@ def open_run(loaded: LoadedScenario, out: Path | None, options: RunOptions,
         return opened[0]
 
     try:
-        return build(loaded, BuildOptions(recorder=None if out is None else recorder,
-                                          stopwatch=options.stopwatch, on_files=files.extend))
+        return build(loaded, BuildOptions(options.external, recorder=None if out is None else recorder,
+                                          stopwatch=options.stopwatch, on_files=files.extend, kept=options.kept))
     except BaseException:
         # The first solve is a part of building: when it fails (in a device's own code), nothing has run yet.
         for record in opened:
@@ -174,7 +178,8 @@ def _about(loaded: LoadedScenario, options: RunOptions) -> RunAbout:
     duration_s = scenario.duration_s if options.until_s is None else min(options.until_s, scenario.duration_s)
     return RunAbout(
         name=scenario.name, scenario=scenario.model_dump(mode="json"), scenario_text=loaded.text, seed=scenario.seed,
-        versions=versions(), duration_us=round(duration_s * 1e6), overrides=loaded.overrides)
+        versions=versions(), duration_us=round(duration_s * 1e6), overrides=loaded.overrides,
+        external=options.external)
 
 
 def _record_options(loaded: LoadedScenario, options: RunOptions, sample_ids: Ids) -> RecordOptions:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,22 +18,50 @@ from cosim.points import Vector
 from cosim.profile_ref import ProfileRef
 
 #: How a profile is read: one sampler serves all columns read alike.
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, bool]
+
+
+#: What calendars of learners count from.
+_MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001  # local time: the hour of the day matters, not the zone
+
+
+class ProfileStore:
+    """Profile files by name, each loaded once; several runs of one scenario share a store."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[str, Path], tuple[Path, Profile]] = {}
+
+    def get(self, file: str, base_dir: Path) -> tuple[Path, Profile]:
+        """Where the file was found, and what it holds; raises ProfileError."""
+        key = file, base_dir
+        if key not in self._loaded:
+            path = find_profile(file, base_dir)
+            self._loaded[key] = path, load_profile(path)
+        return self._loaded[key]
 
 
 class RunSite:
-    """`cosim.plugins.Site` of one run.  Profile files are loaded once and shared; `files` lists them in order."""
+    """`cosim.plugins.Site` of one run.  Profile files are loaded once and shared; `files` lists them in order.
+
+    `shift_us` is how far into the profiles t = 0 is; `base_dir` is where the scenario's relative files are, `shield`
+    its settings of the shield (plain data).
+    """
 
     def __init__(self, network: Network, kernel: Kernel, base_dir: Path, *, start: str | None, duration_us: int,
-                 step_us: int) -> None:
+                 step_us: int, shift_us: int = 0, kept: ProfileStore | None = None,
+                 shield: Mapping[str, Any] | None = None) -> None:
         self.network = network
         self.start_us = 0
         self.duration_us = duration_us
         self.step_us = step_us
         self.files: list[tuple[str, Path]] = []
-        self._kernel, self._base_dir, self._start = kernel, base_dir, start
-        self._profiles: dict[str, Profile] = {}
+        self.base_dir = base_dir
+        self.shield: Mapping[str, Any] = {} if shield is None else shield
+        self._kernel, self._start = kernel, start
+        self._shift_us = shift_us
+        self._profiles = ProfileStore() if kept is None else kept
         self._index: dict[str, dict[str, int]] = {}
+        self._epoch_us: int | None = None
 
     def bus(self, name: str | int) -> int:
         """Index of a bus; raises PluginError naming close matches."""
@@ -55,7 +85,7 @@ class RunSite:
         groups: dict[_Key, list[int]] = {}
         for i, spec in enumerate(specs):
             if spec is not None:
-                groups.setdefault((spec.file, spec.interpolation, spec.gaps), []).append(i)
+                groups.setdefault((spec.file, spec.interpolation, spec.gaps, spec.wrap), []).append(i)
         samplers = [(np.array(places), self._sampler(key, [spec for i in places if (spec := specs[i]) is not None]))
                     for key, places in groups.items()]
         n = len(specs)
@@ -70,15 +100,22 @@ class RunSite:
 
         return at
 
+    def clock_us(self, t_us: int) -> int:
+        """Calendar time at `t_us`, microseconds since Monday 1 January 2001; without `start`, t = 0 is that day."""
+        if self._epoch_us is None:
+            self._epoch_us = 0 if self._start is None else round(
+                (datetime.fromisoformat(self._start).replace(tzinfo=None) - _MONDAY) / timedelta(microseconds=1))
+        return self._epoch_us + self._shift_us + t_us
+
     def rng(self, name: str) -> np.random.Generator:
         """A named random stream."""
         return self._kernel.rng(name)
 
     def _sampler(self, key: _Key, specs: Sequence[ProfileRef]) -> Sampler:
-        file, interpolation, gaps = key
+        file, interpolation, gaps, wrap = key
         try:
             profile = self._load(file)
-            sampling = Sampling(Interpolation(interpolation), Gaps(gaps), self._offset_us(profile))
+            sampling = Sampling(Interpolation(interpolation), Gaps(gaps), self._offset_us(profile), wrap)
             missing = covers(profile, 0, self.duration_us, sampling)
             if missing is not None:
                 raise ProfileError((missing,))
@@ -88,14 +125,14 @@ class RunSite:
             raise PluginError(str(error)) from error
 
     def _load(self, file: str) -> Profile:
-        if file not in self._profiles:
-            path = find_profile(file, self._base_dir)
-            self._profiles[file] = load_profile(path)
+        path, profile = self._profiles.get(file, self.base_dir)
+        if all(name != file for name, _ in self.files):
             self.files.append((file, path))
-        return self._profiles[file]
+        return profile
 
     def _offset_us(self, profile: Profile) -> int:
-        return profile.offset_us(self._start) if self._start is not None and profile.epoch_us is not None else 0
+        dated = self._start is not None and profile.epoch_us is not None
+        return self._shift_us + (profile.offset_us(str(self._start)) if dated else 0)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

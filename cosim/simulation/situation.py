@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cosim.encoding import LearnerSpec
 from cosim.points import Vector
 from cosim.profile_ref import ProfileRef
 from cosim.simulation.site import RunSite
@@ -24,6 +28,30 @@ class AgentSituation:
     peers: tuple[str, ...]
     site: RunSite
     post: Callable[[str, Sequence[float]], bool]
+    spec: Callable[[], LearnerSpec]
+    sight: Callable[[], tuple[float, NDArray[np.uint8]]]
+
+    @property
+    def base_dir(self) -> Path:
+        """Folder that the scenario's relative files are in."""
+        return self.site.base_dir
+
+    @property
+    def shield(self) -> Mapping[str, Any]:
+        """The scenario's settings of the shield, as plain data."""
+        return self.site.shield
+
+    def learner(self) -> LearnerSpec:
+        """What this agent sees and does as a learner; raises PluginError when no action space can be built."""
+        return self.spec()
+
+    def senses(self) -> tuple[float, NDArray[np.uint8]]:
+        """Age of what the agent sees now, s (NaN: nothing has come yet), and its quality (n_seen,)."""
+        return self.sight()
+
+    def clock_us(self, t_us: int) -> int:
+        """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""
+        return self.site.clock_us(t_us)
 
     def rng(self, name: str) -> np.random.Generator:
         """A random stream of this agent's own."""

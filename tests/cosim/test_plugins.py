@@ -123,7 +123,7 @@ def test_a_second_of_one_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"family": "gadget"}, r"needs `family` \(one of device, policy, rule, disturbance, listener, station\)"),
+    ({"family": "gadget"}, r"needs `family` \(one of device, policy, rule, disturbance, listener, station, term\)"),
     ({"family": ["device"]}, "needs `family`"), ({"kind": None}, "and `kind`"), ({"Config": None}, "needs a `Config`"),
     ({"Config": dict}, "needs a `Config` derived from"), ({"build": None}, None)])
 def test_a_class_that_lacks_something_is_told_what(changes: dict[str, object], message: str | None) -> None:

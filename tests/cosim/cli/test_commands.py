@@ -57,7 +57,7 @@ def test_list_shape(gridloop: Call) -> None:
     """The JSON of list has every part, each a list of entries with name or kind and a summary."""
     data = gridloop("list", "--json").data
     assert list(data) == ["scenarios", "devices", "policies", "channel_rules", "disturbances", "listeners",
-                          "stations", "networks", "profiles"]
+                          "stations", "terms", "networks", "profiles"]
     assert data["networks"] == [{"name": "case14", "summary": "14 buses"}]
     for rows in data.values():
         for row in rows:

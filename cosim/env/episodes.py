@@ -1,0 +1,99 @@
+"""Episodes: what is drawn anew at each reset, and the scenario that comes of it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from cosim.errors import Problem, ScenarioError
+from cosim.kernel import Kernel
+from cosim.scenario.learning import Episode, Vary
+from cosim.scenario.loader import LoadedScenario
+from cosim.scenario.overrides import put_value
+from cosim.scenario.schema import Record, Scenario
+
+#: Seeds of episodes are drawn below this: what NumPy, JSON and YAML all hold exactly.
+_SEEDS = 2**53
+
+
+class Episodes:
+    """Makes the scenario of one episode after another; the same seed makes the same ones.
+
+    The first episode after a seed runs with that very seed (as ``gridloop run --seed`` does), later ones with seeds
+    drawn from it.
+    """
+
+    def __init__(self, loaded: LoadedScenario, *, records: bool, duration_s: float | None = None,
+                 offset_s: float | None = None) -> None:
+        self._loaded, self._records, self._offset_s = loaded, records, offset_s
+        self._episode: Episode = loaded.scenario.learning.episode
+        self._duration_s = duration_s if duration_s is not None else self._episode.duration_s
+        self._plain = loaded.scenario.model_dump() if self._episode.vary else None
+        self.seed_with(loaded.scenario.seed)
+
+    def seed_with(self, seed: int) -> None:
+        """Begin anew with `seed`."""
+        self._seed, self._count = seed, 0
+        self._rng = Kernel(seed).rng("episodes")
+
+    def next(self) -> LoadedScenario:
+        """The scenario of the next episode; raises ScenarioError for a `vary` that does not fit."""
+        seed = self._seed if self._count == 0 else int(self._rng.integers(_SEEDS))
+        self._count += 1
+        changes = self._changes(seed)
+        scenario = self._scenario(changes)
+        overrides = (*self._loaded.overrides, *(f"{path}={_text(value)}" for path, value in changes))
+        return replace(self._loaded, scenario=scenario, overrides=overrides)
+
+    def _changes(self, seed: int) -> list[tuple[str, Any]]:
+        """(path, value) of everything that differs from the file, seed last."""
+        changes = [(vary.path, self._draw(vary)) for vary in self._episode.vary]
+        offset_s = self._offset()
+        if offset_s is not None:
+            changes.append(("profile_offset_s", offset_s))
+        if self._duration_s is not None:
+            changes.append(("duration_s", self._duration_s))
+        return [*changes, ("seed", seed)]
+
+    def _draw(self, vary: Vary) -> Any:
+        if vary.choices is not None:
+            return vary.choices[int(self._rng.integers(len(vary.choices)))]
+        assert vary.low is not None
+        assert vary.high is not None
+        return float(self._rng.uniform(vary.low, vary.high))
+
+    def _offset(self) -> float | None:
+        episode, fixed = self._episode, self._loaded.scenario.profile_offset_s
+        if self._offset_s is not None:
+            return fixed + self._offset_s
+        if episode.offsets_s is not None:
+            return fixed + episode.offsets_s[int(self._rng.integers(len(episode.offsets_s)))]
+        if episode.offset_s is None:
+            return None
+        low, high = episode.offset_s
+        steps = int((high - low) // episode.offset_step_s)
+        return fixed + low + episode.offset_step_s * int(self._rng.integers(steps + 1))
+
+    def _scenario(self, changes: Sequence[tuple[str, Any]]) -> Scenario:
+        top = {path: value for path, value in changes if path in ("seed", "duration_s", "profile_offset_s")}
+        if not self._records:
+            # Nobody reads it: no rows of messages, no samples.
+            top["record"] = Record(points=(), messages=False)
+        if self._plain is None:
+            return self._loaded.scenario.model_copy(update=top)
+        data = copy.deepcopy(self._plain)
+        for path, value in changes:
+            put_value(data, path, value)
+        try:
+            return Scenario.model_validate({**data, **top})
+        except ValidationError as error:
+            raise ScenarioError(tuple(Problem(f"learning.episode.vary: {item['msg']}", ".".join(map(str, item["loc"])))
+                                      for item in error.errors())) from None
+
+
+def _text(value: Any) -> str:
+    return repr(value) if isinstance(value, float) else str(value)

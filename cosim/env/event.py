@@ -1,0 +1,323 @@
+"""The one core of every environment: runs to the next decision, takes actions, accounts for what came of them.
+
+Theory of operation
+-------------------
+`reset` builds a simulation anew (network and profiles are kept) and runs to the first instant at which a learner is
+due.  There the simulation stands between DRIVE and SOLVE: learners see what was last published, or what last reached
+them over their channels.  `commit` hands over the actions of those that are due; `advance` runs to the next decision.
+What a learner does not decide stays as it was.
+
+The reward of a decision at t_k is the integral of the learner's terms over [t_k, t_k+1), and comes with its own next
+decision or with the end.  Learners that are not due get 0.  Nothing here decides for anybody, and nothing is rounded to
+steps: decisions happen when the scenario says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cosim.encoding import ActionCodec, Encoder, LearnerSpec, Senses
+from cosim.encoding.features import Encoded
+from cosim.env.endings import Endings, closed_choices
+from cosim.env.episodes import Episodes
+from cosim.env.metering import Metering, build_metering
+from cosim.env.who import learners_of, scenario_of
+from cosim.errors import GridloopError
+from cosim.points import Vector
+from cosim.recorder import SilentRecorder
+from cosim.scenario.learning import Discount
+from cosim.scenario.loader import LoadedScenario
+from cosim.simulation import BuildOptions, Simulation, build
+from cosim.simulation.kept import Kept
+from cosim.simulation.session import Ending, RunOptions, RunSummary, close_run, open_run
+
+
+@dataclass(frozen=True, slots=True)
+class EnvOptions:
+    """How a scenario becomes an environment.
+
+    `record` is a folder: every episode is a result in a folder of its own below it, which `gridloop replay` replays.
+    `discount`, `duration_s` and `offset_s` stand in for what the scenario says of episodes.
+    """
+
+    record: Path | None = None
+    discount: Discount | None = None
+    duration_s: float | None = None
+    offset_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What learners find at a decision instant; arrays are in the order of `EventEnv.names`, (n,) unless said.
+
+    `observation` is the flat vector of all (`EventEnv.encoder.slices`), `cost` (n, n_cost).  `terminated`: this learner
+    is over, now or before.  `truncated`: the episode's time is up.  `ended`: it is over for everyone.
+    """
+
+    t_us: int
+    due: NDArray[np.bool_]
+    observation: Encoded
+    reward: Vector
+    cost: Vector
+    dt_s: Vector
+    age_s: Vector
+    terminated: NDArray[np.bool_]
+    truncated: bool
+    ended: bool
+
+
+@dataclass(slots=True)
+class EnvStats:
+    """Counts since the environment was made."""
+
+    episodes: int = 0
+    decisions: int = 0
+    actions: int = 0
+    held_nan: int = 0
+    """Numbers of actions that were NaN: that setpoint was left as it was."""
+
+
+@dataclass(slots=True)
+class _Now:
+    """Where the episode stands."""
+
+    decided_us: NDArray[np.int64]
+    acted: NDArray[np.bool_]
+    over: NDArray[np.bool_]
+    due: tuple[int, ...] = ()
+    raw: Vector = field(default_factory=lambda: np.zeros(0))
+    ended: bool = True
+    weighted: Vector = field(default_factory=lambda: np.zeros(0))
+
+
+class EventEnv:
+    """A scenario that learners act in, decision by decision.
+
+    `scenario` is a name, a file or a loaded scenario; `agents` are patterns in place of ``learning.agents``.  Raises
+    ScenarioError (with every problem found) or PluginError for one that is no environment: without learners, with an
+    action that nothing bounds, with a term that does not fit.
+    """
+
+    def __init__(self, scenario: str | Path | LoadedScenario, agents: Sequence[str] | None = None,
+                 overrides: Sequence[str] = (), options: EnvOptions | None = None) -> None:
+        self.loaded = scenario_of(scenario, overrides)
+        self.options = options or EnvOptions()
+        self.discount = self.options.discount or self.loaded.scenario.learning.discount
+        self.stats = EnvStats()
+        self.last: Decision
+        """The newest decision."""
+        self._out: Path | None = None
+        self._kept = Kept()
+        self._agents = agents
+        self.names: tuple[str, ...] = ()
+        """Learners, in the scenario's order."""
+        self._episodes = Episodes(self.loaded, records=self.options.record is not None,
+                                  duration_s=self.options.duration_s, offset_s=self.options.offset_s)
+        self._learn(self._built(self.loaded, None))
+
+    def _learn(self, simulation: Simulation) -> None:
+        """Find out who learns what, from a simulation that is thrown away."""
+        specs = learners_of(self.loaded, simulation, self._agents)
+        self.names = tuple(spec.name for spec in specs)
+        self.agents = tuple(specs)
+        self.specs: tuple[LearnerSpec, ...] = tuple(simulation.crew.learner(name) for name in self.names)
+        self.codecs = tuple(ActionCodec(spec.action) for spec in self.specs)
+        self.encoder = Encoder(self.specs)
+        self.groups: dict[str, tuple[int, ...]] = {}
+        for i, spec in enumerate(self.specs):
+            self.groups[spec.group] = (*self.groups.get(spec.group, ()), i)
+        metering = build_metering(simulation, specs, self.loaded.registry, self.discount)
+        self.cost_names, self.term_names = metering.cost_names, metering.names
+        Endings(simulation, self.loaded.scenario.learning, specs)
+        self._index = {name: i for i, name in enumerate(self.names)}
+        self._sizes = np.cumsum([0, *(len(spec.action.setpoints) for spec in self.specs)])
+
+    # -- episodes --------------------------------------------------------------------------------------------------
+
+    def reset(self, seed: int | None = None) -> Decision:
+        """Begin an episode and run to its first decision.  Without a seed the next episode of the last one."""
+        self.close()
+        if seed is not None:
+            self._episodes.seed_with(seed)
+        self.episode = self._episodes.next()
+        out = self._folder()
+        self._out = out
+        self.simulation = self._built(self.episode, out)
+        self._attach()
+        self.stats.episodes += 1
+        return self.advance()
+
+    def _built(self, loaded: LoadedScenario, out: Path | None) -> Simulation:
+        external = self.names
+        if out is not None:
+            return open_run(loaded, out, RunOptions(external=external, kept=self._kept))
+        return build(loaded, BuildOptions(external, recorder=lambda points, _: SilentRecorder(points),
+                                          kept=self._kept))
+
+    def _folder(self) -> Path | None:
+        if self.options.record is None:
+            return None
+        return self.options.record / f"episode-{self.stats.episodes:06d}"
+
+    def _attach(self) -> None:
+        """Meters, endings and senses of a new simulation."""
+        simulation, n = self.simulation, len(self.names)
+        self._metering: Metering = build_metering(simulation, self.agents, self.loaded.registry, self.discount)
+        self._endings = Endings(simulation, self.loaded.scenario.learning, self.agents)
+        crew = [simulation.crew.agents[name] for name in self.names]
+        board, places = simulation.crew.board, list(simulation.crew.agents)
+        self._crew = crew
+        self._places = np.array([places.index(name) for name in self.names], np.int64)
+        self._board = board
+        self._all_direct = bool(board.direct[self._places].all())
+        self._seen = np.concatenate([agent.observed for agent in crew]).astype(np.int64)
+        if self._all_direct:
+            simulation.points.require(self._seen)
+        self._shown = np.zeros(int(self._sizes[-1])) if self.encoder.wants("last_action") else None
+        self.encoder.forget()
+        self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False)
+
+    def close(self) -> RunSummary | None:
+        """End the episode; its record, if there is one, is finished."""
+        if self._out is None:
+            return None
+        out, self._out = self._out, None
+        return close_run(self.episode, self.simulation, out, Ending("done", "", 0.0))
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def step(self, rows: Mapping[int | str, Any]) -> Decision:
+        """`commit`, then `advance`."""
+        self.commit(rows)
+        return self.advance()
+
+    def commit(self, rows: Mapping[int | str, Any]) -> None:
+        """Actions (width,) as stored rows, by name or index; those of learners that are not due are left out.
+
+        NaN leaves a setpoint as it was.  Raises GridloopError for an unknown learner or a row of another length.
+        """
+        setpoints: dict[int, Vector] = {}
+        for key, row in rows.items():
+            i = self._index_of(key)
+            if i in self._now.due:
+                values = np.asarray(row, float).reshape(-1)
+                if len(values) != self.specs[i].action.width:
+                    raise GridloopError(f"action of agent '{self.names[i]}': {len(values)} numbers; expected "
+                                        f"{self.specs[i].action.width}")
+                setpoints[i] = self.codecs[i].decode(values)
+        self.commit_setpoints(setpoints)
+
+    def commit_setpoints(self, setpoints: Mapping[int, Vector]) -> None:
+        """Actions as setpoints (n_setpoint,) in engineering units, by index of a learner that is due."""
+        now = self._now
+        for i, values in setpoints.items():
+            if not np.isfinite(values @ values):
+                self.stats.held_nan += int(np.isnan(values).sum()) if not self.specs[i].action.choices else 0
+            if self._shown is not None:
+                self._shown[self._sizes[i]:self._sizes[i + 1]] = self.codecs[i].shown(values)
+        self.stats.actions += len(setpoints)
+        self.simulation.commit({self.names[i]: values for i, values in setpoints.items()})
+        decided = np.zeros(len(self.names), bool)
+        decided[list(now.due)] = True
+        self.encoder.remember(now.raw, decided)
+        now.acted |= decided
+        now.decided_us[decided] = self.simulation.now_us
+        now.due = ()
+
+    def scripted(self) -> dict[int, Vector]:
+        """What the scenario's own policies would do now: setpoints (n_setpoint,) of learners that are due.
+
+        A policy that has nothing to say leaves its learner out.
+        """
+        found = {}
+        for i in self._now.due:
+            agent = self._crew[i]
+            answer = agent.policy.act(agent.look(), self.simulation.now_us)
+            if answer is not None:
+                found[i] = np.asarray(answer, float)
+        return found
+
+    def advance(self) -> Decision:
+        """Run to the next decision, or to the end."""
+        if self._now.ended:
+            raise GridloopError("the episode has ended; call reset()")
+        simulation, end_us = self.simulation, self.simulation.end_us
+        due = simulation.advance_to_decision(end_us)
+        over = self._endings.over(len(self.names))
+        truncated = not due and simulation.now_us >= end_us
+        if due and simulation.now_us >= end_us:
+            truncated = True
+            while simulation.advance_to_decision(end_us):  # the instant is carried out; nobody decides in it any more
+                pass
+        self._now.due = () if truncated else tuple(i for i in map(self._index_of, due) if not over[i])
+        return self._decision(over, truncated)
+
+    def _decision(self, over: NDArray[np.bool_], truncated: bool) -> Decision:
+        now, t_us, n = self._now, self.simulation.now_us, len(self.names)
+        due = np.zeros(n, bool)
+        due[list(now.due)] = True
+        ends = truncated or bool(over.all())
+        told = due | ((over | ends) & ~now.over)
+        now.weighted = self._metering.meter.take(np.flatnonzero(told).tolist(), t_us)
+        reward, cost = self._metering.split(now.weighted, n)
+        counted = told & now.acted
+        reward = self._clipped(np.where(counted, reward, 0.0))
+        if self._endings.early:
+            reward[over & ~now.over] += self.loaded.scenario.learning.end_reward
+        dt_s = (t_us - now.decided_us) / 1e6
+        age_s = self._board.age_s(t_us)[self._places]
+        observation = self._encoded(due, dt_s, age_s)
+        now.over, now.ended = over.copy(), ends
+        self.stats.decisions += 1
+        self.last = Decision(t_us, due, observation, reward, np.where(counted[:, None], cost, 0.0), dt_s, age_s, over,
+                             truncated, ends)
+        return self.last
+
+    def _clipped(self, reward: Vector) -> Vector:
+        bounds = self.loaded.scenario.learning.reward_clip
+        return reward if bounds is None else np.clip(reward, *bounds)
+
+    def _encoded(self, due: NDArray[np.bool_], dt_s: Vector, age_s: Vector) -> Encoded:
+        now = self._now
+        if self._all_direct:
+            now.raw = self.simulation.points.take(self._seen)
+        else:
+            now.raw = np.concatenate([agent.look() for agent in self._crew])
+        quality = None
+        if self.encoder.wants("quality"):
+            quality = np.concatenate([agent.look_quality() for agent in self._crew])
+        clock_us = self.simulation.site.clock_us(self.simulation.now_us)
+        return self.encoder.encode(now.raw, Senses(age_s, due, dt_s, quality, self._shown, clock_us))
+
+    def _index_of(self, key: int | str) -> int:
+        if isinstance(key, str):
+            found = self._index.get(key)
+            if found is None:
+                raise GridloopError(f"unknown agent '{key}'; learners are: {', '.join(self.names)}")
+            return found
+        return key
+
+    # -- what more there is to know --------------------------------------------------------------------------------
+
+    def breakdown(self, index: int) -> dict[str, float]:
+        """Weighted terms of a learner's last reading, costs included, by name (equal names are added up)."""
+        found: dict[str, float] = {}
+        for share in np.flatnonzero(self._metering.shares.agent == index).tolist():
+            name = self._metering.names[share]
+            found[name] = found.get(name, 0.0) + float(self._now.weighted[share])
+        return found
+
+    def masks(self, index: int) -> list[NDArray[np.bool_]] | None:
+        """Open alternatives of each discrete part of a learner's action; None where there is none."""
+        spec = self.specs[index].action
+        if not spec.counts:
+            return None
+        if not spec.choices:
+            return [np.ones(n, bool) for n in spec.counts]
+        return [~closed_choices(self.simulation, self.agents[index].learn.act, spec.choice_names)]

@@ -1,0 +1,340 @@
+"""The terms that rewards and costs are made of.
+
+Every term is a sum over points of a function of their values.  Points of all terms of a kind stand side by side in one
+vector; a term is a segment of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from cosim.plugins.terms import TermConfig, TermSite, TermView
+from cosim.points import Ids, Vector
+from cosim.profile_ref import ProfileRef
+
+Shape = Literal["linear", "square", "count"]
+Shaped = Callable[[Vector], Vector]
+
+
+class _Segments:
+    """Points of several terms side by side; `sum` adds up each term's part of a vector over all of them."""
+
+    def __init__(self, patterns: Sequence[Sequence[str]], site: TermSite) -> None:
+        found = [site.ids(each) for each in patterns]
+        self.ids: Ids = np.concatenate(found)
+        lengths = [len(ids) for ids in found]
+        self.starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
+        self.lengths = np.array(lengths)
+        self._single = len(lengths) == len(self.ids)
+
+    def spread(self, values: Sequence[float]) -> Vector:
+        """One value a term, repeated for its points."""
+        return np.repeat(np.array(values, float), self.lengths)
+
+    def sum(self, values: Vector) -> Vector:
+        """Sums of terms (n_term,); what is NaN (no such value now) adds nothing."""
+        known: Vector = np.where(np.isnan(values), 0.0, values)
+        total: Vector = known if self._single else np.add.reduceat(known, self.starts)
+        return total
+
+
+def _shapes(kinds: Sequence[Shape], segments: _Segments) -> Shaped:
+    """The function of an excess (n_point,), ≥ 0: itself, its square, or whether there is one."""
+    each = np.repeat(np.array([("linear", "square", "count").index(kind) for kind in kinds]), segments.lengths)
+    if not each.any():
+        return lambda excess: excess
+    return lambda excess: np.select([each == 0, each == 1], [excess, excess * excess], (excess > 0).astype(float))
+
+
+class Sum:
+    """The sum of some points, or of their absolute values or squares."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "sum"
+    summary: ClassVar[str] = "the sum of points: losses, unserved power, the shield's distance, anything published"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `sum`."""
+
+        kind: Literal["sum"] = "sum"
+        points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
+        of: Literal["value", "absolute", "square", "positive", "negative"] = Field("value", description=(
+            "What is added up: the values, their absolute values, their squares, their positive parts, or the "
+            "absolute values of their negative parts."))
+        mean: bool = Field(False, description="Divide by the number of points.")
+
+    def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+        n = self._segments.lengths
+        self._share = np.array([1.0 / k if config.mean else 1.0 for config, k in zip(configs, n, strict=True)])
+        self._of = np.repeat(np.array([("value", "absolute", "square", "positive", "negative").index(config.of)
+                                       for config in configs]), n)
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+    def rates(self, view: TermView) -> Vector:
+        """Sums (n,)."""
+        x = view.values[self._segments.ids]
+        if self._of.any():
+            x = np.select([self._of == k for k in range(4)], [x, np.abs(x), x * x, np.maximum(x, 0.0)],
+                          np.maximum(-x, 0.0))
+        total: Vector = self._segments.sum(x) * self._share
+        return total
+
+
+class Band:
+    """How far points are outside a band."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "band"
+    summary: ClassVar[str] = "how far points are outside a band: voltages, states of charge, exchanges"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `band`."""
+
+        kind: Literal["band"] = "band"
+        points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
+        low: float | None = Field(None, description="Lower end (none: open).")
+        high: float | None = Field(None, description="Upper end (none: open).")
+        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
+        mean: bool = Field(False, description="Divide by the number of points.")
+
+        @model_validator(mode="after")
+        def _an_end(self) -> Self:
+            if self.low is None and self.high is None:
+                raise ValueError("needs `low`, `high` or both")
+            if self.low is not None and self.high is not None and self.low > self.high:
+                raise ValueError(f"low {self.low} must not exceed high {self.high}")
+            return self
+
+    def __init__(self, segments: _Segments, low: Vector, high: Vector, shaped: Shaped, share: Vector) -> None:
+        self._segments, self._low, self._high, self._shaped, self._share = segments, low, high, shaped, share
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        segments = _Segments([config.points for config in configs], site)
+        low = segments.spread([-np.inf if config.low is None else config.low for config in configs])
+        high = segments.spread([np.inf if config.high is None else config.high for config in configs])
+        return cls(segments, low, high, _shapes([config.shape for config in configs], segments),
+                   _shares([config.mean for config in configs], segments))
+
+    def rates(self, view: TermView) -> Vector:
+        """Excess (n,), in the points' unit (or its square, or a number of points)."""
+        x = view.values[self._segments.ids]
+        excess = np.maximum(np.maximum(self._low - x, x - self._high), 0.0)
+        return self._segments.sum(self._shaped(excess)) * self._share
+
+
+class Voltage:
+    """How far bus voltages are outside the scenario's limits."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "voltage"
+    summary: ClassVar[str] = "how far bus voltages are outside the limits, pu"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `voltage`."""
+
+        kind: Literal["voltage"] = "voltage"
+        points: tuple[str, ...] = Field(("bus.*.v_pu",), min_length=1, description="Voltages: points and patterns.")
+        low: float | None = Field(None, description="Lower limit, pu (default: limits.v_min_pu).")
+        high: float | None = Field(None, description="Upper limit, pu (default: limits.v_max_pu).")
+        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
+        mean: bool = Field(False, description="Divide by the number of points.")
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Band:
+        """All terms of this kind."""
+        return Band.build([Band.Config(
+            points=config.points, low=site.v_min_pu if config.low is None else config.low,
+            high=site.v_max_pu if config.high is None else config.high, shape=config.shape, mean=config.mean)
+            for config in configs], site)
+
+
+class Overload:
+    """How far branch loadings are above the scenario's limit."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "overload"
+    summary: ClassVar[str] = "how far branch loadings are above the limit, 1.0 = rating"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `overload`."""
+
+        kind: Literal["overload"] = "overload"
+        points: tuple[str, ...] = Field(("*.loading",), min_length=1, description="Loadings: points and patterns.")
+        limit: float | None = Field(None, description="Limit (default: limits.loading_max).")
+        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
+        mean: bool = Field(False, description="Divide by the number of points.")
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Band:
+        """All terms of this kind."""
+        return Band.build([Band.Config(
+            points=config.points, high=site.loading_max if config.limit is None else config.limit, shape=config.shape,
+            mean=config.mean) for config in configs], site)
+
+
+class Deviation:
+    """How far points are from a target."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "deviation"
+    summary: ClassVar[str] = "how far points are from a target value, or from another point"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `deviation`."""
+
+        kind: Literal["deviation"] = "deviation"
+        points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
+        target: float | str = Field(description="A value, or the name of a point.")
+        of: Literal["absolute", "square"] = Field("absolute", description="What is added up.")
+        mean: bool = Field(False, description="Divide by the number of points.")
+
+    def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+        n = self._segments.lengths
+        self._constant = self._segments.spread([0.0 if isinstance(c.target, str) else c.target for c in configs])
+        self._moving = np.repeat(np.array([isinstance(c.target, str) for c in configs]), n)
+        aim = [site.ids([c.target])[0] if isinstance(c.target, str) else 0 for c in configs]
+        self._aim = np.repeat(np.array(aim, np.int64), n)
+        self._square = np.repeat(np.array([c.of == "square" for c in configs]), n)
+        self._share = _shares([config.mean for config in configs], self._segments)
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+    def rates(self, view: TermView) -> Vector:
+        """Deviations (n,), in the points' unit or its square."""
+        target = np.where(self._moving, view.values[self._aim], self._constant)
+        away = np.abs(view.values[self._segments.ids] - target)
+        return self._segments.sum(np.where(self._square, away * away, away)) * self._share
+
+
+class EnergyCost:
+    """What energy costs, bought and sold at different prices."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "energy_cost"
+    summary: ClassVar[str] = "energy bought and sold at two prices, a profile or a number each (per: h)"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `energy_cost`.  With `per: h` and prices per kWh the term is money per hour."""
+
+        kind: Literal["energy_cost"] = "energy_cost"
+        points: tuple[str, ...] = Field(("grid.slack_p_kw",), min_length=1, description=(
+            "Powers whose sum is bought where positive (the external grid's import), kW."))
+        negate: bool = Field(False, description="Bought where the sum is negative (the injection of a customer).")
+        buy: float | ProfileRef = Field(description="Price of a kWh bought.")
+        sell: float | ProfileRef | None = Field(None, description="Price of a kWh sold (default: as bought).")
+
+    def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+        self._sign = np.array([-1.0 if config.negate else 1.0 for config in configs])
+        self._buy = _prices([config.buy for config in configs], site)
+        self._sell = _prices([config.buy if config.sell is None else config.sell for config in configs], site)
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+    def rates(self, view: TermView) -> Vector:
+        """Money per hour (n,): positive is spent."""
+        p_kw = self._segments.sum(view.values[self._segments.ids]) * self._sign
+        spent: Vector = np.where(p_kw > 0, self._buy(view.t_us), self._sell(view.t_us)) * p_kw
+        return spent
+
+
+class Change:
+    """How much points moved at a publish: operations, steps, wear."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "change"
+    summary: ClassVar[str] = "how much points move: switching operations, tap steps, jumps of setpoints"
+    impulse: ClassVar[bool] = True
+
+    class Config(TermConfig):
+        """Options of `change`: an amount each time, so `per` has no meaning."""
+
+        kind: Literal["change"] = "change"
+        points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
+        of: Literal["absolute", "count"] = Field("absolute", description="How far, or how many moved.")
+
+    def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+        self._count = np.repeat(np.array([config.of == "count" for config in configs]), self._segments.lengths)
+        self._last: Vector | None = None
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+    def rates(self, view: TermView) -> Vector:
+        """Amounts of this publish (n,); a point that had no value has not moved."""
+        now = view.values[self._segments.ids]
+        last, self._last = now if self._last is None else self._last, now
+        moved = np.abs(now - last)
+        return self._segments.sum(np.where(self._count, (moved > 0).astype(float), moved))
+
+
+class Intervention:
+    """How far the shield holds setpoints from what was asked."""
+
+    family: ClassVar[str] = "term"
+    kind: ClassVar[str] = "intervention"
+    summary: ClassVar[str] = "how far setpoints in force are from what was asked (the shield's work), 1.0 = range"
+    impulse: ClassVar[bool] = False
+
+    class Config(TermConfig):
+        """Options of `intervention`."""
+
+        kind: Literal["intervention"] = "intervention"
+        points: tuple[str, ...] = Field(min_length=1, description="Output points and patterns.")
+
+    def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+        self._slots = site.slots(self._segments.ids)
+        span = site.range_of(self._segments.ids)
+        self._gain = np.where(np.isfinite(span) & (span > 0), 1.0 / np.where(span > 0, span, 1.0), 1.0)
+
+    @classmethod
+    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+    def rates(self, view: TermView) -> Vector:
+        """Sums of distances (n,), each in the range of its setpoint."""
+        away = np.abs(view.values[self._segments.ids] - view.asked[self._slots])
+        return self._segments.sum(away * self._gain)
+
+
+def _shares(mean: Sequence[bool], segments: _Segments) -> Vector:
+    return np.where(mean, 1.0 / np.maximum(segments.lengths, 1), 1.0)
+
+
+def _prices(prices: Sequence[float | ProfileRef], site: TermSite) -> Callable[[int], Vector]:
+    """A sampler t_us -> (n,): numbers stand still."""
+    constant = np.array([price if isinstance(price, float | int) else 1.0 for price in prices])
+    refs = [None if isinstance(price, float | int) else price for price in prices]
+    if not any(refs):
+        return lambda _: constant
+    sample = site.profile(refs)
+    return lambda t_us: constant * sample(t_us)

@@ -1,0 +1,34 @@
+"""A recorder that writes nothing down: for learning, where a million steps are recorded for nobody."""
+
+from __future__ import annotations
+
+from cosim.commands import Command
+from cosim.points import PointDatabase, Vector
+from cosim.recorder.options import Keep, RecordOptions
+from cosim.recorder.recorder import Recorder
+from cosim.recorder.tables import DecisionRow, MessageRow
+
+
+class SilentRecorder(Recorder):
+    """Takes every row and keeps none; its digest is that of no rows."""
+
+    def __init__(self, points: PointDatabase) -> None:
+        super().__init__(None, points, options=RecordOptions(keep=Keep.JOURNAL))
+
+    def sample(self, t_us: int, values: Vector) -> None:
+        """Nothing."""
+
+    def event(self, t_us: int, kind: str, subject: str, detail: str = "", value: float = 0.0) -> None:
+        """Nothing."""
+
+    def command(self, command: Command) -> None:
+        """Nothing."""
+
+    def decision(self, row: DecisionRow) -> None:
+        """Nothing."""
+
+    def message(self, row: MessageRow) -> None:
+        """Nothing."""
+
+    def end_instant(self, t_us: int) -> None:
+        """Nothing."""
