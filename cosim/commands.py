@@ -21,15 +21,16 @@ from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum
 from math import isnan
 from sys import float_info
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from cosim.arbiter import NEVER_US, Arbiter, InForce
+from cosim.arbiter import NEVER_US, Arbiter, Block, InForce
 from cosim.kernel import MICROSECONDS, Kernel, Phase
 from cosim.points import Ids, Point, PointDatabase, PointKind, Vector
 
-__all__ = ["NEVER_US", "Authority", "Command", "CommandInbox", "CommandKind", "CommandStatus", "InForce", "Journal"]
+__all__ = ["LONG", "NEVER_US", "Authority", "Command", "CommandInbox", "CommandKind", "CommandStatus", "InForce",
+           "Journal", "OutputBlock"]
 
 
 class Authority(IntEnum):
@@ -74,6 +75,9 @@ class CommandKind(IntEnum):
 #: The point of a command that names none: it has a row in the record all the same.
 NO_POINT = -1
 
+#: Values from which a request of the inside is worth a `CommandInbox.block`.
+LONG = 8
+
 _SET = CommandKind.SET
 
 
@@ -117,6 +121,23 @@ class _Output(NamedTuple):
         return cls(slot, low, high, point.kind is PointKind.BINARY_OUTPUT)
 
 
+class OutputBlock(NamedTuple):
+    """Analogue outputs that are commanded together time and again: what the door checks, as vectors (n,)."""
+
+    ids: tuple[int, ...]
+    block: Block
+    low: Vector
+    high: Vector
+
+
+class _Whole(NamedTuple):
+    """A vector that waits for a drain: the command, where it goes, and its values once more (n,)."""
+
+    command: Command
+    block: Block
+    values: Vector
+
+
 class CommandInbox:
     """Checks, queues and arbitrates requests for output points.
 
@@ -134,7 +155,8 @@ class CommandInbox:
         """Who takes on the actions of agents decided outside."""
         self.on_skip: Callable[[int], None] | None = None
         """Who drops scans, up to and including a time."""
-        self._queue: list[Command] = []
+        self._queue: list[Any] = []
+        """`Command` and `_Whole`, in the order in which they came."""
         self._coming = 0
         """Requests accepted at the outside doors that have not entered yet."""
         self.deciding = False
@@ -188,8 +210,9 @@ class CommandInbox:
     def submit_action(self, ids: Sequence[int], values: Sequence[float] | Vector, agent: str) -> None:
         """What an agent decided outside does now (`on_action` takes it on); journalled as one row."""
         wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else map(float, values))
-        self._enter_later(Command(self._entry_us(None), CommandKind.ACTION, agent, Authority.AGENT,
-                                  tuple(int(i) for i in ids), wanted, NEVER_US, CommandStatus.ACCEPTED, True))
+        points = ids if ids.__class__ is tuple else tuple(map(int, ids))
+        self._enter_later(Command(self._entry_us(None), CommandKind.ACTION, agent, Authority.AGENT, points, wanted,
+                                  NEVER_US, CommandStatus.ACCEPTED, True))
 
     def skip_scans(self, until_us: int, source: str) -> None:
         """Drop the scans after this instant up to and including `until_us`; journalled, so a replay drops them too."""
@@ -215,6 +238,34 @@ class CommandInbox:
         self._journal.command(command)
         if status is _ACCEPTED:
             self._queue.append(command)
+            if self._wake is not None:
+                self._wake(t_us)
+        return status
+
+    def block(self, ids: tuple[int, ...]) -> OutputBlock | None:
+        """These outputs as a block for `post_block`; None where one is none, or is binary."""
+        outputs = [self._outputs[i] for i in ids if i in self._outputs]
+        if len(outputs) < max(len(ids), 1) or any(output.binary for output in outputs):
+            return None
+        low, high = (np.array([getattr(output, end) for output in outputs]) for end in ("low", "high"))
+        return OutputBlock(ids, Block.of([output.slot for output in outputs]), low, high)
+
+    def post_block(self, outputs: OutputBlock, values: tuple[float, ...], source: str, authority: Authority,
+                   expires_us: int = NEVER_US) -> CommandStatus:
+        """As `post`, for all of a block: the same answer, row and effect, at a cost that hardly grows with its size."""
+        ids, block, low, high = outputs
+        vector = np.fromiter(values, np.float64, len(ids))
+        status = _ACCEPTED
+        if len(self._queue) >= self._limit:
+            status = CommandStatus.QUEUE_FULL
+        # NaN compares false, and goes the long way, as does whoever may meet an interlock.
+        elif not (((low <= vector) & (vector <= high)).all() and self._arbiter.holds(block, authority)):
+            status = self._check(ids, values, authority)
+        t_us = self._kernel.now_us
+        command = _new(Command, (t_us, _SET, source, authority, ids, values, expires_us, status, False))
+        self._journal.command(command)
+        if status is _ACCEPTED:
+            self._queue.append(_new(_Whole, (command, block, vector)))
             if self._wake is not None:
                 self._wake(t_us)
         return status
@@ -251,7 +302,12 @@ class CommandInbox:
         The same object comes back while nothing changed, so a caller may compare by identity.
         """
         outputs, put = self._outputs, self._arbiter.put
-        for _, kind, source, authority, ids, values, expires_us, _, _ in self._queue:
+        for waiting in self._queue:
+            if waiting.__class__ is _Whole:
+                (_, _, source, authority, _, _, expires_us, _, _), block, vector = waiting
+                self._arbiter.put_block(block, authority, vector, expires_us, source)
+                continue
+            _, kind, source, authority, ids, values, expires_us, _, _ = waiting
             if kind is _SET:
                 for i, point_id in enumerate(ids):
                     put(outputs[point_id][0], authority, values[i], expires_us, source)

@@ -24,6 +24,8 @@ class ProfileRef(BaseModel):
         "hold", description="Between samples: `hold` the last one or draw a straight line (`linear`).")
     gaps: Literal["error", "hold", "linear"] = Field(
         "error", description="Missing samples: refuse the file, `hold` the last value, or draw a straight line.")
+    wrap: bool = Field(False, description="After its end the profile starts anew (a day of 00:00 to 23:45, or to "
+                                          "24:00, repeats every day).")
 
     @model_validator(mode="before")
     @classmethod

@@ -63,6 +63,8 @@ class Agent:
     def __init__(self, name: str, observed: Ids, actuated: Ids, wiring: Wiring, compute_us: int = 0) -> None:
         self.name = name
         self.observed, self.actuated = observed, actuated
+        self.commanded = wiring.field.ids
+        """`actuated` as its actions name them."""
         self.policy: Policy = _Undecided()
         self.on_due: Callable[[Agent], None] | None = None
         self.wake_on_sample = False

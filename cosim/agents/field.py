@@ -16,7 +16,7 @@ import numpy as np
 
 from cosim.arbiter import NEVER_US
 from cosim.channel import Corrupted
-from cosim.commands import Authority, CommandInbox
+from cosim.commands import LONG, Authority, CommandInbox
 from cosim.errors import PluginError
 from cosim.kernel import Kernel
 from cosim.plugins import Policy
@@ -71,10 +71,11 @@ class FieldEnd:
                  inbox: CommandInbox, points: PointDatabase, count_late: Callable[[str], None],
                  kernel: Kernel) -> None:
         self.name = name
-        self._ids = tuple(int(i) for i in ids)
-        self._n = len(self._ids)
+        self.ids = tuple(int(i) for i in ids)
+        self._n = len(self.ids)
         self._authority, self._ttl_us, self._late_policy = authority, ttl_us, late
         self._inbox, self._points, self._count_late = inbox, points, count_late
+        self._block = inbox.block(self.ids) if self._n >= LONG else None
         self._kernel, self._deadline_us = kernel, late.deadline_us
         self._newest: Action | None = None
         self._arrived_us = 0
@@ -92,7 +93,7 @@ class FieldEnd:
             return
         values = action.values
         if self._n == 1 == len(values) and values[0] == values[0]:  # the usual action, without the ceremony
-            self._inbox.post(self._ids, values, self.name, self._authority,
+            self._inbox.post(self.ids, values, self.name, self._authority,
                              NEVER_US if self._ttl_us is None else now_us + self._ttl_us)
         else:
             self._post(values, now_us)
@@ -110,14 +111,16 @@ class FieldEnd:
         if len(wanted) != self._n:
             raise PluginError(f"agent '{self.name}': its policy answered {len(wanted)} values; "
                               f"expected {self._n} (one for each point in `actuate`)")
-        ids = self._ids
-        for value in wanted:
-            if value != value:
-                kept = [(i, v) for i, v in zip(ids, wanted, strict=True) if v == v]
-                ids, wanted = tuple(i for i, _ in kept), tuple(v for _, v in kept)
-                break
+        ids = self.ids
+        expires_us = NEVER_US if self._ttl_us is None else now_us + self._ttl_us
+        total = sum(wanted)
+        if total != total:  # a NaN among them, or infinities of both signs
+            kept = [(i, v) for i, v in zip(ids, wanted, strict=True) if v == v]
+            ids, wanted = tuple(i for i, _ in kept), tuple(v for _, v in kept)
+        elif self._block is not None:
+            self._inbox.post_block(self._block, wanted, self.name, self._authority, expires_us)
+            return
         if ids:
-            expires_us = NEVER_US if self._ttl_us is None else now_us + self._ttl_us
             self._inbox.post(ids, wanted, self.name, self._authority, expires_us)
 
     def _be_late(self, why: str, now_us: int) -> None:
@@ -126,7 +129,7 @@ class FieldEnd:
         if late.action is LateAction.ZERO:
             self.post((0.0,) * self._n, now_us)
         elif late.action is LateAction.DROP:
-            self._inbox.post_release(self._ids, self.name, self._authority)
+            self._inbox.post_release(self.ids, self.name, self._authority)
         elif late.action is LateAction.FALLBACK:
             assert late.fallback is not None
             answer = late.fallback.act(self._points.values[late.fallback_ids], now_us)

@@ -121,6 +121,8 @@ class Droop:
             VOLT_VAR_CATEGORY_B, min_length=2,
             description="Points (observed, setpoint / base), observed strictly increasing; flat outside. "
                         "Default: IEEE 1547-2018 category B volt-var.")
+        reads: tuple[str, ...] | None = Field(None, min_length=1, description=(
+            "Observed points that the curve is read at, where the agent sees more: one, or one per actuated point."))
         base: float | None = Field(None, description="What the curve's ordinate is a fraction of (default: the "
                                                      "actuated point's upper bound).")
         smoothing: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -133,7 +135,10 @@ class Droop:
                 raise ValueError(f"`curve` must have strictly increasing abscissae; found {x}")
             return self
 
-    def __init__(self, config: Config, bases: Sequence[float], n_observed: int) -> None:
+    def __init__(self, config: Config, bases: Sequence[float], n_observed: int,
+                 reads: Sequence[int] | None = None) -> None:
+        self._reads = None if reads is None else list(reads)
+        n_observed = n_observed if reads is None else len(reads)
         self._x = [point[0] for point in config.curve]
         self._y = [point[1] for point in config.curve]
         self._slope = [(y1 - y0) / (x1 - x0) for (x0, y0), (x1, y1) in
@@ -147,17 +152,24 @@ class Droop:
     @classmethod
     def build(cls, config: Config, situation: Situation) -> Self:
         """The policy of one agent."""
-        n_observed, n = len(situation.observed), len(situation.actuated)
+        missing = [name for name in config.reads or () if name not in situation.observed]
+        if missing:
+            raise PluginError(f"policy droop: `reads` has '{missing[0]}'; expected one of: "
+                              f"{', '.join(situation.observed)}")
+        reads = None if config.reads is None else [situation.observed.index(name) for name in config.reads]
+        n_observed, n = len(situation.observed if reads is None else reads), len(situation.actuated)
         if n_observed not in (1, n):
-            raise PluginError(f"policy droop: observes {n_observed} points and actuates {n}; "
-                              f"observe one point, or as many as are actuated")
+            raise PluginError(f"policy droop: observes {n_observed} points and actuates {n}; observe (or name in "
+                              f"`reads`) one point, or as many as are actuated")
         bases = [config.base if config.base is not None else float(high) for high in situation.high]
         if not all(np.isfinite(bases)):
             raise PluginError("policy droop: an actuated point has no upper bound; give `base`")
-        return cls(config, bases, n_observed)
+        return cls(config, bases, n_observed, reads)
 
     def act(self, observation: Vector, t_us: int) -> Sequence[float]:  # noqa: ARG002  # the Policy interface
         """The curve at each observation; NaN stays NaN (that setpoint is left alone)."""
+        if self._reads is not None:
+            observation = observation[self._reads]
         if self._single is not None:
             return (self._law(observation.item()) * self._single,)
         seen = observation.tolist()

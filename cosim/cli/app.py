@@ -11,13 +11,31 @@ from collections.abc import Sequence
 from typing import Any
 
 from cosim import __version__
-from cosim.cli import audit, check, init, listing, modbus, points, replay, report, run, scada, schema, serve
+from cosim.cli import (
+    audit,
+    check,
+    dataset,
+    evaluate,
+    export,
+    init,
+    listing,
+    modbus,
+    points,
+    replay,
+    report,
+    run,
+    scada,
+    schema,
+    serve,
+    train,
+)
 from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError, problem_data
 from cosim.errors import FolderError, GridError, GridloopError, PluginError, ScenarioError
 
 #: Commands in the order of the help text.
-COMMANDS = (check, run, serve, points, modbus, scada, report, replay, audit, listing, schema, init)
+COMMANDS = (check, run, serve, train, evaluate, export, dataset, points, modbus, scada, report, replay, audit, listing,
+            schema, init)
 
 #: A value of thousands of letters that a message quotes is named by its beginning.
 _LONG_WORD = re.compile(r"(\S{160})\S{240,}")

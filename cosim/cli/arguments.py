@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosim.cli.engine import Engine
+from cosim.cli.outcome import UsageError
+from cosim.errors import ScenarioError
 
 if TYPE_CHECKING:
     from cosim.scenario import LoadedScenario
@@ -22,9 +26,32 @@ def add_scenario(parser: argparse.ArgumentParser, *, is_optional: bool = False) 
                         help="load the Python code that the scenario's `plugins` names")
 
 
+def add_bundle(parser: argparse.ArgumentParser) -> None:
+    """--bundle and --policy: a trained policy for every learner of the scenario."""
+    parser.add_argument("--bundle", type=Path, metavar="DIR",
+                        help="a trained policy (gridloop train) that decides for all learners of the scenario")
+    parser.add_argument("--policy", choices=("torch", "onnx", "numpy"), default="torch",
+                        help="what computes the bundle (default: torch)")
+
+
 def load(args: argparse.Namespace, engine: Engine) -> LoadedScenario:
-    """The scenario that the arguments name; raises ScenarioError."""
+    """The scenario that the arguments name, a bundle put in where one is named; raises ScenarioError."""
     from cosim.scenario import load_scenario
 
-    return load_scenario(args.scenario, overrides=args.overrides, seed=args.seed, registry=engine.registry(),
-                         allow_plugins=args.allow_plugins)
+    def loaded(overrides: Sequence[str]) -> LoadedScenario:
+        return load_scenario(args.scenario, overrides=overrides, seed=args.seed, registry=engine.registry(),
+                             allow_plugins=args.allow_plugins)
+
+    found = loaded(args.overrides)
+    if getattr(args, "bundle", None) is None:
+        return found
+    from policies.placement import bundle_overrides
+
+    if not (args.bundle / "bundle.json").is_file():
+        raise UsageError(f"{args.bundle}: no bundle here (bundle.json is missing); expected a folder written by "
+                         f"`gridloop train`")
+    try:
+        changes = bundle_overrides(found.scenario, args.bundle, args.policy)
+    except ScenarioError as error:
+        raise found.place(error) from None
+    return loaded([*args.overrides, *changes])

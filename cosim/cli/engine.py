@@ -68,6 +68,31 @@ def _serve(loaded: LoadedScenario, out: Path, options: Any) -> Any:
     return serve(loaded, out, options)
 
 
+def _train(config: Any, out: Path, on_progress: Callable[[Any], None], resume: bool) -> Any:
+    from policies.training.loop import train
+
+    return train(config, out, on_progress, resume=resume)
+
+
+def _evaluate(plan: Any, workers: int, on_episode: Callable[[Any, int, int], None],
+              should_stop: Callable[[], bool]) -> Any:
+    from policies.evaluate import evaluate
+
+    return evaluate(plan, workers, on_episode, should_stop)
+
+
+def _export(bundle: Path, out: Path | None) -> Any:
+    from policies.export import export_onnx
+
+    return export_onnx(bundle, out)
+
+
+def _dataset(scenario: str, out: Path, recording: Any, on_episode: Callable[[int], None]) -> tuple[Path, ...]:
+    from policies.demonstrations import record
+
+    return record(scenario, out, recording, on_episode)
+
+
 def _networks() -> list[tuple[str, str]]:
     from cosim.grid.catalogue import known_networks
 
@@ -96,3 +121,7 @@ class Engine:
     networks: Callable[[], list[tuple[str, str]]] = _networks
     registry: Callable[[], Registry] = _registry
     serve: Callable[[LoadedScenario, Path, Any], Any] = _serve
+    train: Callable[[Any, Path, Callable[[Any], None], bool], Any] = _train
+    evaluate: Callable[[Any, int, Callable[[Any, int, int], None], Callable[[], bool]], Any] = _evaluate
+    export: Callable[[Path, Path | None], Any] = _export
+    dataset: Callable[[str, Path, Any, Callable[[int], None]], tuple[Path, ...]] = _dataset

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosim.cli.arguments import add_scenario, load
+from cosim.cli.arguments import add_bundle, add_scenario, load
 from cosim.cli.engine import Engine, Watch
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.progress import reporting
@@ -26,6 +26,7 @@ SUMMARY = "run a scenario: progress, summary, result folder"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     add_scenario(parser, is_optional=True)
+    add_bundle(parser)
     parser.add_argument("--until", type=float, metavar="SECONDS", help="stop at this simulation time")
     parser.add_argument("--out", type=Path, metavar="DIR", help="result folder (default: results/<scenario>-<NNN>)")
     parser.add_argument("--force", action="store_true", help="replace a result that is in the folder")
@@ -92,6 +93,7 @@ def _resume(args: argparse.Namespace, engine: Engine) -> dict[str, Any]:
     require_result(args.resume)
     given = [name for name, is_given in (
         ("SCENARIO", args.scenario is not None), ("--seed", args.seed is not None), ("--set", bool(args.overrides)),
+        ("--bundle", args.bundle is not None),
         ("--until", args.until is not None), ("--out", args.out is not None), ("--force", args.force),
         ("--no-record", args.no_record), ("--counterfactual", args.counterfactual)) if is_given]
     if given:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from cosim.cli.arguments import add_scenario, load
+from cosim.cli.arguments import add_bundle, add_scenario, load
 from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import check_free, next_result, replacing
@@ -29,6 +29,7 @@ POLICIES = ("catch_up", "strict", "skip", "slip")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     add_scenario(parser)
+    add_bundle(parser)
     parser.add_argument("--until", type=float, metavar="SECONDS",
                         help="stop at this simulation time (longer than the scenario: --set duration_s=…)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="result folder (default: results/<scenario>-<NNN>)")

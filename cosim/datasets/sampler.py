@@ -24,7 +24,8 @@ class Sampler:
     """``at(t_us)`` gives the chosen columns (k,), times ``scale``, at a simulation time.
 
     ``columns`` may repeat (two devices with one profile and different ``scale``); ``scale`` is one number or (k,).
-    Raises `ProfileError` as `make_series` does, and for a scale that is not finite or does not fit.
+    `series` is what `make_series` gave for the same columns and sampling, where somebody has kept it.  Raises
+    `ProfileError` as `make_series` does, and for a scale that is not finite or does not fit.
     """
 
     __slots__ = (
@@ -49,11 +50,12 @@ class Sampler:
         sampling: Sampling | None = None,
         scale: Floats | Sequence[float] | float = 1.0,
         limits: Limits | None = None,
+        series: Series | None = None,
     ) -> None:
         self._sampling = sampling or Sampling()
         self._profile = profile
         self.columns = tuple(columns)
-        self._series: Series = make_series(profile, self.columns, self._sampling, limits)
+        self._series = make_series(profile, self.columns, self._sampling, limits) if series is None else series
         self._linear = self._sampling.interpolation == Interpolation.LINEAR
         self._scale = _checked_scale(scale, len(self.columns), profile.source)
         self._row = 0

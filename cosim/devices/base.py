@@ -35,6 +35,10 @@ Ids = NDArray[np.int64]
 
 HOUR_US = 3_600_000_000
 SECOND_US = 1_000_000
+#: Intervals gathered before counters are worked out: many at a time cost a fraction of one by one.
+COUNTED_AT_ONCE = 256
+#: Rows that are added up one by one at less cost than together.
+FEW = 4
 #: A time that never comes.
 NEVER_US = 2**63 - 1
 CAPABILITY = np.uint8(Limit.CAPABILITY.value)
@@ -79,6 +83,16 @@ class Group:
         self.q_kvar: Vector = np.zeros(self.n)
         self.v_pu: Vector = np.full(self.n, np.nan)
         self._low = self._high = np.empty((0, self.n))
+        self._unmoved: Reasons = np.zeros((0, self.n), np.uint8)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Who restricts or measures in its own way, and says nothing of the short cut, has none."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "_restrict" in own and "_fits" not in own:
+            cls._fits = Group._fits  # type: ignore[method-assign]
+        if "measure" in own and "measure_rows" not in own:
+            cls.measure_rows = Group.measure_rows  # type: ignore[method-assign]
 
     @classmethod
     def build(cls, configs: Sequence[Any], site: Site) -> Self:
@@ -98,7 +112,12 @@ class Group:
         return Envelope(zero, zero, zero, zero, np.full(self.n, np.inf))
 
     def limit(self, wanted: Vector) -> tuple[Vector, Reasons]:
-        """`wanted` (n_setpoint, n) within the static ranges, then within what the kind can do now (`_restrict`)."""
+        """`wanted` (n_setpoint, n) within the static ranges, then within what the kind can do now (`_restrict`).
+
+        What fits as it is comes back itself, with reasons that are not to be written into.
+        """
+        if self._fits(wanted):
+            return wanted, self._unmoved
         possible = np.array(wanted, np.float64)
         over, under = possible > self._high, possible < self._low
         np.copyto(possible, self._high, where=over)
@@ -128,6 +147,10 @@ class Group:
         """Power in the first two rows; kinds with more override it."""
         out[0], out[1] = self.p_kw, self.q_kvar
 
+    def measure_rows(self, out: Vector, rows: Sequence[int]) -> None:  # noqa: ARG002 - kinds with dear rows read it
+        """As `measure`, of which only `rows` are looked at."""
+        self.measure(out)
+
     def next_us(self) -> int | None:
         """No timers."""
         return None
@@ -141,9 +164,15 @@ class Group:
         self.setpoints = setpoints
         self._low = np.array([setpoint.low for setpoint in setpoints]).reshape(len(setpoints), self.n)
         self._high = np.array([setpoint.high for setpoint in setpoints]).reshape(len(setpoints), self.n)
+        self._unmoved = np.zeros((len(setpoints), self.n), np.uint8)
+        self._unmoved.flags.writeable = False
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
         """`dt_us` have passed at the settled power; it is `t_us` now."""
+
+    def _fits(self, wanted: Vector) -> bool:  # noqa: ARG002 - kinds that can tell read it
+        """Whether it is plain at a glance that all of `wanted` can be followed; False where one has to look closer."""
+        return False
 
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
         """Change `possible` and `reason` in place where the devices cannot follow."""
@@ -278,6 +307,20 @@ def room(s_kva: Vector, used: Vector) -> Vector:
 def within(values: Vector, span: Vector) -> Vector:
     """`values` clipped to ±`span`."""
     return np.asarray(np.minimum(np.maximum(values, -span), span))
+
+
+def beyond(values: Vector, low: Vector, high: Vector) -> bool:
+    """Whether any value lies outside its range; NaN, nothing asked, lies within."""
+    return bool(np.count_nonzero((values < low) | (values > high)))
+
+
+def counted(start: Vector, terms: Vector) -> Vector:
+    """`start` (n,) and then each row of `terms` (k, n) added one after the other, to the bit; returns (n,)."""
+    if len(terms) <= FEW:
+        for row in terms:
+            start = start + row
+        return start
+    return np.asarray(np.add.accumulate(np.concatenate((start[None], terms)))[-1])
 
 
 def any_dead(v_pu: Vector) -> bool:

@@ -19,11 +19,15 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from cosim.devices.base import (
+    COUNTED_AT_ONCE,
     HOUR_US,
     Group,
     PlacedConfig,
     Reasons,
+    any_dead,
+    beyond,
     column,
+    counted,
     energised,
     filled,
     hold_above,
@@ -36,6 +40,10 @@ from cosim.plugins import DeviceConfig, Envelope, Injection, Limit, Measurement,
 from cosim.points import PointKind, Vector
 
 ENERGY = np.uint8(Limit.ENERGY.value)
+#: What its measurements show, in their order.
+_ROWS = ("p_kw", "q_kvar", "soc", "charged_kwh", "discharged_kwh", "lost_kwh", "excess_kwh")
+#: Share of the squared rating up to which a point lies on the circle beyond any doubt of rounding.
+_INSIDE = 1.0 - 1e-9
 
 
 class BatteryConfig(PlacedConfig):
@@ -72,7 +80,7 @@ class Battery(Group):
     summary: ClassVar[str] = "Battery with state of charge, losses and power limits"
     Config: ClassVar[type[DeviceConfig]] = BatteryConfig
     table = "sgen"
-    measurements = (
+    measurements: tuple[Measurement, ...] = (
         Measurement("p_kw", "kW", "Active power into the grid (negative: charging)"),
         Measurement("q_kvar", "kvar", "Reactive power into the grid"),
         Measurement("soc", "", "State of charge, 0..1"),
@@ -95,9 +103,14 @@ class Battery(Group):
         self._e_high = column(configs, "soc_max") * self._e_rated
         self._q_first = np.array([config.priority == "q" for config in configs], bool)
         self.e_kwh = column(configs, "soc_start") * self._e_rated
-        self.charged_kwh, self.discharged_kwh, self.lost_kwh, self.excess_kwh = np.zeros((4, self.n))
+        self._charged_kwh, self._discharged_kwh, self._lost_kwh, self._excess_kwh = np.zeros((4, self.n))
+        self._passed: list[tuple[Vector, Vector, Vector, Vector, float]] = []
+        """Power, energy before, energy after without and with edges, and hours of intervals that the counters lack."""
+        self._any_q_first = bool(self._q_first.any())
+        self._inside_kva2, self._unasked = self._s_kva**2 * _INSIDE, np.full(self.n, np.nan).tobytes()
         self._kept, self._gain_h = self._over(site.step_us)
         self._step_kept, self._step_gain_h = self._kept, self._gain_h
+        self._step_stored_h = self._eta_c * self._step_gain_h
         self._over_us = site.step_us
         self._bound()
         self._declare(
@@ -114,11 +127,18 @@ class Battery(Group):
         """The commanded powers (0 without a command) within what is possible now."""
         p, q = np.where(np.isnan(setpoints), 0.0, setpoints)
         p = np.minimum(np.maximum(p, self._p_now_min), self._p_now_max)
-        q = within(q, self._s_kva)
-        if self._q_first.any():
-            p = np.where(self._q_first, within(p, room(self._s_kva, q)), p)
-        q = np.where(self._q_first, q, within(q, room(self._s_kva, p)))
-        return Injection(energised(p, v_pu), energised(q, v_pu))
+        if not self._within_circle(p, q):
+            q = within(q, self._s_kva)
+            if self._any_q_first:
+                p = np.where(self._q_first, within(p, room(self._s_kva, q)), p)
+            q = np.where(self._q_first, q, within(q, room(self._s_kva, p)))
+        if any_dead(v_pu):
+            p, q = energised(p, v_pu), energised(q, v_pu)
+        return Injection(p, q)
+
+    def _within_circle(self, p: Vector, q: Vector) -> bool:
+        """Whether all points lie within their circles, beyond any doubt of rounding."""
+        return int(np.count_nonzero(p * p + q * q < self._inside_kva2)) == self.n
 
     def energy(self) -> StoredEnergy:
         """What each store holds."""
@@ -126,8 +146,41 @@ class Battery(Group):
 
     def measure(self, out: Vector) -> None:
         """p, q, state of charge, and the energy counters."""
-        out[0], out[1], out[2] = self.p_kw, self.q_kvar, self.e_kwh / self._e_rated
-        out[3], out[4], out[5], out[6] = self.charged_kwh, self.discharged_kwh, self.lost_kwh, self.excess_kwh
+        Battery.measure_rows(self, out, range(len(_ROWS)))  # not what a kind made of it
+
+    def measure_rows(self, out: Vector, rows: Sequence[int]) -> None:
+        """As `measure`, of these rows."""
+        for row in rows:
+            out[row] = getattr(self, _ROWS[row])
+
+    @property
+    def soc(self) -> Vector:
+        """State of charge (n,)."""
+        return self.e_kwh / self._e_rated
+
+    @property
+    def charged_kwh(self) -> Vector:
+        """Energy taken from the grid since the start (n,)."""
+        self._count()
+        return self._charged_kwh
+
+    @property
+    def discharged_kwh(self) -> Vector:
+        """Energy fed in since the start (n,)."""
+        self._count()
+        return self._discharged_kwh
+
+    @property
+    def lost_kwh(self) -> Vector:
+        """Conversion losses and self-discharge since the start (n,)."""
+        self._count()
+        return self._lost_kwh
+
+    @property
+    def excess_kwh(self) -> Vector:
+        """Energy exchanged beyond an edge of the window since the start (n,)."""
+        self._count()
+        return self._excess_kwh
 
     def _over(self, dt_us: int) -> tuple[Vector, Vector]:
         """What is kept of the stored energy over `dt_us`, and how long (h) a constant inflow counts for."""
@@ -140,29 +193,59 @@ class Battery(Group):
         if dt_us != self._over_us:
             self._kept, self._gain_h = self._over(dt_us)
             self._over_us = dt_us
-        p, e, hours = self.p_kw, self.e_kwh, dt_us / HOUR_US
+        e = self.e_kwh
+        _, _, inflow = self._inflow()
+        free, self.e_kwh = self._stored(inflow, self._kept, self._gain_h)
+        self._passed.append((self.p_kw, e, free, self.e_kwh, dt_us / HOUR_US))
+        if len(self._passed) >= COUNTED_AT_ONCE:
+            self._count()
+        self._bound()
+
+    def _count(self) -> None:
+        """Bring the counters up to the last `advance`."""
+        if not self._passed:
+            return
+        p, e, free, now, hours = (np.array(column) for column in zip(*self._passed, strict=True))
+        hours = hours[:, None]
+        self._passed = []
         discharge, charge = np.maximum(p, 0.0), np.maximum(-p, 0.0)
         inflow = charge * self._eta_c - discharge / self._eta_d
-        kept = e * self._kept
-        free = kept + inflow * self._gain_h
+        self._excess_kwh = counted(self._excess_kwh, now - free)
+        self._charged_kwh = counted(self._charged_kwh, charge * hours)
+        self._discharged_kwh = counted(self._discharged_kwh, discharge * hours)
+        conversion = (charge * (1.0 - self._eta_c) + discharge * (1.0 / self._eta_d - 1.0)) * hours
+        held = e + inflow * hours - free
+        # One after the other, as they are added up: what was converted, then what was held back.
+        self._lost_kwh = counted(self._lost_kwh, np.stack((conversion, held), axis=1).reshape(2 * len(p), self.n))
+
+    def _inflow(self) -> tuple[Vector, Vector, Vector]:
+        """Discharging and charging power at the grid side, and what flows into the store, kW."""
+        discharge, charge = np.maximum(self.p_kw, 0.0), np.maximum(-self.p_kw, 0.0)
+        return discharge, charge, charge * self._eta_c - discharge / self._eta_d
+
+    def _stored(self, inflow: Vector, kept_share: Vector, gain_h: Vector) -> tuple[Vector, Vector]:
+        """Energy later, if the store had no edges, and with them."""
+        kept = self.e_kwh * kept_share
+        free = kept + inflow * gain_h
         # Only the store's own exchange stops at an edge; what self-discharge leaves is never raised or cut.
-        now = np.where(p > 0, np.maximum(free, np.minimum(self._e_low, kept)),
-                       np.minimum(free, np.maximum(self._e_high, kept)))
-        self.e_kwh = now
-        self.excess_kwh = self.excess_kwh + (now - free)
-        self.charged_kwh = self.charged_kwh + charge * hours
-        self.discharged_kwh = self.discharged_kwh + discharge * hours
-        conversion = charge * (1.0 - self._eta_c) + discharge * (1.0 / self._eta_d - 1.0)
-        self.lost_kwh = self.lost_kwh + conversion * hours + (e + inflow * hours - free)
-        self._bound()
+        return free, np.where(self.p_kw > 0, np.maximum(free, np.minimum(self._e_low, kept)),
+                              np.minimum(free, np.maximum(self._e_high, kept)))
 
     def _bound(self) -> None:
         """Powers that keep the energy in its window for one scan."""
         kept = self.e_kwh * self._step_kept
         self._p_by_energy_max = np.maximum(kept - self._e_low, 0.0) * self._eta_d / self._step_gain_h
-        self._p_by_energy_min = np.minimum(kept - self._e_high, 0.0) / (self._eta_c * self._step_gain_h)
+        self._p_by_energy_min = np.minimum(kept - self._e_high, 0.0) / self._step_stored_h
         self._p_now_max = np.minimum(self._p_by_energy_max, self._p_max)
         self._p_now_min = np.maximum(self._p_by_energy_min, self._p_min)
+
+    def _fits(self, wanted: Vector) -> bool:
+        p, q = wanted
+        if beyond(p, self._p_now_min, self._p_now_max):
+            return False
+        if q.tobytes() == self._unasked:  # the power alone is within the rating
+            return not self._any_q_first
+        return self._within_circle(p, q)
 
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
         p, q = possible
@@ -170,7 +253,7 @@ class Battery(Group):
         hold_below(p, reason[0], self._p_now_max, ENERGY)
         hold_above(p, reason[0], self._p_now_min, ENERGY)
         q_first, s_kva = self._q_first, self._s_kva
-        if q_first.any():
+        if self._any_q_first:
             span = np.where(q_first, room(s_kva, np.where(np.isnan(q), 0.0, q)), np.inf)
             hold_below(p, reason[0], span)
             hold_above(p, reason[0], -span)

@@ -20,13 +20,17 @@ from pydantic import Field, model_validator
 
 from cosim.devices.base import (
     CAPABILITY,
+    COUNTED_AT_ONCE,
     HOUR_US,
     SECOND_US,
     Group,
     Mask,
     PlacedConfig,
     Reasons,
+    any_dead,
+    beyond,
     column,
+    counted,
     filled,
     hold_above,
     hold_below,
@@ -46,6 +50,8 @@ RAMP, MIN_TIME = np.uint8(Limit.RAMP.value), np.uint8(Limit.MIN_TIME.value)
 #: Reactive power per p_max of a unit at a bus that states no limits: power factor 0.9.
 Q_PER_P = 0.484
 V_RANGE_PU = (0.9, 1.1)
+#: What its measurements show, in their order.
+_ROWS = ("p_kw", "q_kvar", "on", "e_kwh", "fuel_l", "cost", "starts")
 #: "Ever since": no unit waits for its first start or stop.
 LONG_AGO_US = -(2**62)
 
@@ -106,17 +112,28 @@ class Generator(Group):
         self._read_limits(configs, site)
         ramp = column(configs, "ramp_kw_per_s")
         self._unramped: Mask = np.isnan(ramp)
+        self._all_unramped = bool(self._unramped.all())
         self._ramp = filled(ramp, 0.0)
+        self._standing: Topology | None = None
+        """Positions that are known to agree while all units keep running."""
         self._min_up_us, self._min_down_us = micros(configs, "min_up_s"), micros(configs, "min_down_s")
         self._cost = [column(configs, f) for f in ("cost_a_per_kw2h", "cost_b_per_kwh", "cost_c_per_h", "start_cost")]
         self._fuel = column(configs, "fuel_f0_l_per_kwh") * self._p_max, column(configs, "fuel_f1_l_per_kwh")
         self.on: Mask = np.array([config.on_at_start for config in configs], bool)
         self.p_kw = np.where(self.on, self._p_default, 0.0)
         self._since_us = np.full(self.n, LONG_AGO_US, np.int64)
-        self.e_kwh, self.fuel_l, self.cost, self.starts = np.zeros((4, self.n))
+        self._e_kwh, self._fuel_l, self._money, self.starts = np.zeros((4, self.n))
+        self._passed: list[tuple[Vector, Mask, float]] = []
+        """Power, what ran and hours of intervals that the counters lack."""
         self._settled_us: int | None = None
-        self._bound(0)
         n, ones = self.n, np.ones(self.n)
+        self._all_on, self._unasked = bool(self.on.all()), np.full(n, np.nan).tobytes()
+        self._all_regulate, self._unknown = bool(self._regulates.all()), np.full(n, np.nan)
+        #: Of p, q and v: what can be followed now, and what stands in for what is not asked.
+        self._now_low, self._now_high = (np.array((p, q, v * ones)) for p, q, v in zip(
+            (self._p_min, self._p_max), (self._q_min, self._q_max), V_RANGE_PU, strict=True))
+        self._defaults = np.array((self._p_default, self._q_default, self._v_default))
+        self._bound(0)
         self._declare(
             switch("on", n, Role.POSITION, "Run (1) or stop (0); stays as it is without a command"),
             setpoint("p_set_kw", "kW", Role.P_KW, (np.minimum(self._p_min, 0.0), self._p_max),
@@ -125,6 +142,24 @@ class Generator(Group):
                      "Reactive power (of no effect on a unit that regulates voltage)"),
             setpoint("v_set_pu", "pu", Role.V_PU, (V_RANGE_PU[0] * ones, V_RANGE_PU[1] * ones),
                      "Voltage held (of no effect on a unit at a `bus`)"))
+
+    @property
+    def e_kwh(self) -> Vector:
+        """Energy fed in since the start (n,)."""
+        self._count()
+        return self._e_kwh
+
+    @property
+    def fuel_l(self) -> Vector:
+        """Fuel burnt since the start (n,)."""
+        self._count()
+        return self._fuel_l
+
+    @property
+    def cost(self) -> Vector:
+        """Cost since the start (n,)."""
+        self._count()
+        return self._money
 
     def envelope(self) -> Envelope:
         """What ramp and minimum times allow: nothing where it cannot start, from zero where it can stop."""
@@ -138,21 +173,24 @@ class Generator(Group):
 
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
         """Commanded or default power within limits and ramp; q NaN where the power flow decides it."""
-        live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
-        p_set, q_set, v_set = setpoints[1], setpoints[2], setpoints[3]
-        p = np.where(np.isnan(p_set), self._p_default, p_set)
-        p = np.minimum(np.maximum(p, self._p_now_min), self._p_now_max)
-        q = np.where(np.isnan(q_set), self._q_default, q_set)
-        q = np.minimum(np.maximum(q, self._q_min), self._q_max)
-        q = np.where(self._regulates, np.nan, q)
-        v_set = np.where(np.isnan(v_set), self._v_default, v_set)
-        return Injection(np.where(live, p, 0.0), np.where(live, q, 0.0), v_set)
+        asked = setpoints[1:]
+        asked = np.where(np.isnan(asked), self._defaults, asked)
+        p, q = np.minimum(np.maximum(asked[:2], self._now_low[:2]), self._now_high[:2])
+        q = self._unknown if self._all_regulate else np.where(self._regulates, np.nan, q)
+        if not self._keeps_running(setpoints) or any_dead(v_pu):
+            live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
+            p, q = np.where(live, p, 0.0), np.where(live, q, 0.0)
+        return Injection(p, q, asked[2])
 
     def positions(self, setpoints: Vector, topology: Topology) -> Topology:
         """Generators of the network are in service while they run."""
+        if topology is self._standing and self._keeps_running(setpoints):
+            return topology
         gens = self.placement.gen[self._regulates]
         on = self._on_wanted(setpoints[0])[self._regulates]
         if np.array_equal(topology.gen_closed[gens], on):
+            if self._keeps_running(setpoints):
+                self._standing = topology
             return topology
         closed = topology.gen_closed.copy()
         closed[gens] = on
@@ -162,14 +200,16 @@ class Generator(Group):
         """Count starts, and remember since when a unit runs or stands."""
         super().settle(setpoints, injection, v_pu, t_us)
         self._settled_us = t_us
+        if self._keeps_running(setpoints):
+            return
         on = self._on_wanted(setpoints[0])
         changed = on != self.on
         if changed.any():
             started = changed & on
             self.starts = self.starts + started
-            self.cost = self.cost + started * self._cost[3]
+            self._money = self.cost + started * self._cost[3]
             self._since_us[changed] = t_us
-            self.on = on
+            self.on, self._all_on, self._standing = on, bool(on.all()), None
 
     def standing(self) -> Vector:
         """Whether units run; nothing of the other setpoints."""
@@ -178,8 +218,12 @@ class Generator(Group):
 
     def measure(self, out: Vector) -> None:
         """p, q, running and the counters."""
-        out[0], out[1], out[2] = self.p_kw, self.q_kvar, self.on
-        out[3], out[4], out[5], out[6] = self.e_kwh, self.fuel_l, self.cost, self.starts
+        Generator.measure_rows(self, out, range(len(_ROWS)))  # not what a kind made of it
+
+    def measure_rows(self, out: Vector, rows: Sequence[int]) -> None:
+        """As `measure`, of these rows."""
+        for row in rows:
+            out[row] = getattr(self, _ROWS[row])
 
     def _on_wanted(self, on_set: Vector) -> Mask:
         return np.where(np.isnan(on_set), self.on, on_set >= 0.5)
@@ -191,21 +235,42 @@ class Generator(Group):
         return np.where(self.on, for_us < self._min_up_us, for_us < self._min_down_us)
 
     def _elapse(self, dt_us: int, t_us: int) -> None:
-        hours, p = dt_us / HOUR_US, self.p_kw
-        a, b, c, _ = self._cost
-        f0, f1 = self._fuel
-        self.e_kwh = self.e_kwh + p * hours
-        self.cost = self.cost + ((a * p + b) * p + c * self.on) * hours
-        self.fuel_l = self.fuel_l + (f0 * self.on + f1 * p) * hours
+        self._passed.append((self.p_kw, self.on, dt_us / HOUR_US))
+        if len(self._passed) >= COUNTED_AT_ONCE:
+            self._count()
         # From the last settled power, not the last advance: a SOLVE may end without a solution.
         self._bound(0 if self._settled_us is None else t_us - self._settled_us)
 
+    def _count(self) -> None:
+        """Bring the counters up to the last `advance`."""
+        if not self._passed:
+            return
+        p, on, hours = (np.array(column) for column in zip(*self._passed, strict=True))
+        hours = hours[:, None]
+        self._passed = []
+        a, b, c, _ = self._cost
+        f0, f1 = self._fuel
+        self._e_kwh = counted(self._e_kwh, p * hours)
+        self._money = counted(self._money, ((a * p + b) * p + c * on) * hours)
+        self._fuel_l = counted(self._fuel_l, (f0 * on + f1 * p) * hours)
+
+    def _keeps_running(self, setpoints: Vector) -> bool:
+        """Whether all units run and nobody asks any to start or stop: the usual case."""
+        return self._all_on and setpoints[0].tobytes() == self._unasked
+
+    def _fits(self, wanted: Vector) -> bool:
+        return self._keeps_running(wanted) and not beyond(wanted[1:], self._now_low, self._now_high)
+
     def _bound(self, dt_us: int) -> None:
         """What a running unit's ramp allows, `dt_us` after the power was last set."""
+        if self._all_unramped:
+            self._p_now_min, self._p_now_max = self._p_min, self._p_max
+            return
         base = np.where(self.on, np.maximum(self.p_kw, self._p_min), self._p_min)
         change = np.where(self._unramped, np.inf, self._ramp * (dt_us / SECOND_US))
         self._p_now_min = np.maximum(base - change, self._p_min)
         self._p_now_max = np.minimum(base + change, self._p_max)
+        self._now_low[0], self._now_high[0] = self._p_now_min, self._p_now_max
 
     def _restrict(self, possible: Vector, reason: Reasons) -> None:
         on = possible[0]

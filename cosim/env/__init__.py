@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 from cosim.env.event import Decision, EnvOptions, EventEnv
 
 if TYPE_CHECKING:
+    from cosim.env.aec import aec_env
     from cosim.env.parallel import parallel_env
+    from cosim.env.rllib import rllib_env
+    from cosim.env.single import single_agent
+    from cosim.env.vector import VectorOptions, vector_env, vector_parallel_env
 
-__all__ = ["Decision", "EnvOptions", "EventEnv", "parallel_env"]
+__all__ = ["Decision", "EnvOptions", "EventEnv", "VectorOptions", "aec_env", "parallel_env", "rllib_env",
+           "single_agent", "vector_env", "vector_parallel_env"]
 
-_VIEWS = {"parallel_env": "cosim.env.parallel"}
+_VIEWS = {"VectorOptions": "vector", "aec_env": "aec", "parallel_env": "parallel", "rllib_env": "rllib",
+          "single_agent": "single", "vector_env": "vector", "vector_parallel_env": "vector"}
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +29,4 @@ def __getattr__(name: str) -> Any:
 
     if name not in _VIEWS:
         raise AttributeError(f"module 'cosim.env' has no attribute '{name}'")
-    return getattr(import_module(_VIEWS[name]), name)
+    return getattr(import_module(f"cosim.env.{_VIEWS[name]}"), name)

@@ -1,4 +1,4 @@
-"""When an episode ends before its time, for one learner or for all; and which choices are closed now."""
+"""When an episode ends before its time, for one learner or for all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from cosim.errors import GridloopError, PluginError
 from cosim.plugins import TermView
-from cosim.points import Ids, PointDatabase, match
-from cosim.scenario.learning import Acting, Condition, Learning
+from cosim.points import Ids, PointDatabase
+from cosim.scenario.learning import Condition, Learning
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.simulation import Simulation
 
@@ -29,6 +29,9 @@ class Endings:
         self._owner = np.array([owner for owner, _ in conditions], np.int64)
         self._ids, self._below, self._above = _bounds(simulation.points, [condition for _, condition in conditions])
         self._held = np.zeros(len(conditions), bool)
+        self.early = False
+        """Whether anything has ended."""
+        self._nobody = np.zeros(len(learners), bool)
         if len(conditions):
             simulation.points.require(self._ids)
             simulation.watchers.append(self._watch)
@@ -39,33 +42,19 @@ class Endings:
         holds = (values < self._below) | (values > self._above)
         if holds.any() and (holds & ~self._held).any():
             self._held |= holds
+            self.early = True
             self._simulation.stop_soon()
 
-    @property
-    def early(self) -> bool:
-        """Whether anything has ended."""
-        return bool(self._held.any())
-
-    def over(self, n: int) -> NDArray[np.bool_]:
-        """Learners (n,) that are over."""
+    def over(self) -> NDArray[np.bool_]:
+        """Learners (n,) that are over; not to be written to."""
+        if not self.early:
+            return self._nobody
         owners = self._owner[self._held]
         if (owners == EVERYONE).any():
-            return np.ones(n, bool)
-        over = np.zeros(n, bool)
+            return np.ones_like(self._nobody)
+        over = self._nobody.copy()
         over[owners] = True
         return over
-
-
-def closed_choices(simulation: Simulation, acting: Acting, names: Sequence[str]) -> NDArray[np.bool_]:
-    """Choices (n_choice,) that may not be taken now."""
-    closed = np.zeros(len(names), bool)
-    for mask in acting.masks:
-        ids, below, above = _bounds(simulation.points, [mask.closed_when])
-        value = simulation.points.values[ids]
-        if (value < below).any() or (value > above).any():
-            for pattern in mask.choices:
-                closed[match(pattern, names)] = True
-    return closed
 
 
 def _bounds(points: PointDatabase, conditions: Sequence[Condition]) -> tuple[Ids, NDArray[np.float64],

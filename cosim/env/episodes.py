@@ -32,7 +32,8 @@ class Episodes:
         self._loaded, self._records, self._offset_s = loaded, records, offset_s
         self._episode: Episode = loaded.scenario.learning.episode
         self._duration_s = duration_s if duration_s is not None else self._episode.duration_s
-        self._plain = loaded.scenario.model_dump() if self._episode.vary else None
+        # Only what the file says: some things ask whether a key is there.
+        self._plain = _listed(loaded.scenario.model_dump(exclude_unset=True)) if self._episode.vary else None
         self.seed_with(loaded.scenario.seed)
 
     def seed_with(self, seed: int) -> None:
@@ -93,6 +94,13 @@ class Episodes:
         except ValidationError as error:
             raise ScenarioError(tuple(Problem(f"learning.episode.vary: {item['msg']}", ".".join(map(str, item["loc"])))
                                       for item in error.errors())) from None
+
+
+def _listed(data: Any) -> Any:
+    """Plain data with lists for tuples, whose entries can be replaced."""
+    if isinstance(data, dict):
+        return {key: _listed(value) for key, value in data.items()}
+    return [_listed(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.encoding import ActionCodec, Encoder, LearnerSpec, Senses
+from cosim.encoding.batch import ActionBatch
 from cosim.encoding.features import Encoded
-from cosim.env.endings import Endings, closed_choices
+from cosim.env.endings import Endings
 from cosim.env.episodes import Episodes
 from cosim.env.metering import Metering, build_metering
 from cosim.env.who import learners_of, scenario_of
@@ -117,6 +119,8 @@ class EventEnv:
         self._agents = agents
         self.names: tuple[str, ...] = ()
         """Learners, in the scenario's order."""
+        learning = self.loaded.scenario.learning
+        self._reward_clip, self._end_reward = learning.reward_clip, learning.end_reward
         self._episodes = Episodes(self.loaded, records=self.options.record is not None,
                                   duration_s=self.options.duration_s, offset_s=self.options.offset_s)
         self._learn(self._built(self.loaded, None))
@@ -128,12 +132,15 @@ class EventEnv:
         self.agents = tuple(specs)
         self.specs: tuple[LearnerSpec, ...] = tuple(simulation.crew.learner(name) for name in self.names)
         self.codecs = tuple(ActionCodec(spec.action) for spec in self.specs)
+        self._actions = ActionBatch(self.codecs)
         self.encoder = Encoder(self.specs)
         self.groups: dict[str, tuple[int, ...]] = {}
         for i, spec in enumerate(self.specs):
             self.groups[spec.group] = (*self.groups.get(spec.group, ()), i)
         metering = build_metering(simulation, specs, self.loaded.registry, self.discount)
         self.cost_names, self.term_names = metering.cost_names, metering.names
+        self.term_agents = metering.shares.agent
+        """Whose each of `term_names` is (n_share,): an index of `names`."""
         Endings(simulation, self.loaded.scenario.learning, specs)
         self._index = {name: i for i, name in enumerate(self.names)}
         self._sizes = np.cumsum([0, *(len(spec.action.setpoints) for spec in self.specs)])
@@ -175,11 +182,14 @@ class EventEnv:
         self._crew = crew
         self._places = np.array([places.index(name) for name in self.names], np.int64)
         self._board = board
+        self._zero_age = np.zeros(n)
+        self._sees_clock = any(extra.startswith("clock.") for spec in self.specs for extra in spec.extras)
         self._all_direct = bool(board.direct[self._places].all())
         self._seen = np.concatenate([agent.observed for agent in crew]).astype(np.int64)
         if self._all_direct:
             simulation.points.require(self._seen)
         self._shown = np.zeros(int(self._sizes[-1])) if self.encoder.wants("last_action") else None
+        self._open = [simulation.crew.open_choices(name) for name in self.names]
         self.encoder.forget()
         self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False)
 
@@ -202,29 +212,29 @@ class EventEnv:
 
         NaN leaves a setpoint as it was.  Raises GridloopError for an unknown learner or a row of another length.
         """
-        setpoints: dict[int, Vector] = {}
+        due = self.last.due.tolist() if self._now.due else [False] * len(self.names)
+        given: dict[int, Vector] = {}
         for key, row in rows.items():
             i = self._index_of(key)
-            if i in self._now.due:
-                values = np.asarray(row, float).reshape(-1)
-                if len(values) != self.specs[i].action.width:
+            if due[i]:
+                values = row if row.__class__ is np.ndarray and row.ndim == 1 else np.asarray(row, float).reshape(-1)
+                if len(values) != self._actions.widths[i]:
                     raise GridloopError(f"action of agent '{self.names[i]}': {len(values)} numbers; expected "
-                                        f"{self.specs[i].action.width}")
-                setpoints[i] = self.codecs[i].decode(values)
-        self.commit_setpoints(setpoints)
+                                        f"{self._actions.widths[i]}")
+                given[i] = values
+        self.commit_setpoints(self._actions.decode(given))
 
     def commit_setpoints(self, setpoints: Mapping[int, Vector]) -> None:
         """Actions as setpoints (n_setpoint,) in engineering units, by index of a learner that is due."""
         now = self._now
         for i, values in setpoints.items():
-            if not np.isfinite(values @ values):
+            if not isfinite(values @ values):
                 self.stats.held_nan += int(np.isnan(values).sum()) if not self.specs[i].action.choices else 0
             if self._shown is not None:
                 self._shown[self._sizes[i]:self._sizes[i + 1]] = self.codecs[i].shown(values)
         self.stats.actions += len(setpoints)
         self.simulation.commit({self.names[i]: values for i, values in setpoints.items()})
-        decided = np.zeros(len(self.names), bool)
-        decided[list(now.due)] = True
+        decided = self.last.due
         self.encoder.remember(now.raw, decided)
         now.acted |= decided
         now.decided_us[decided] = self.simulation.now_us
@@ -247,41 +257,49 @@ class EventEnv:
         """Run to the next decision, or to the end."""
         if self._now.ended:
             raise GridloopError("the episode has ended; call reset()")
-        simulation, end_us = self.simulation, self.simulation.end_us
-        due = simulation.advance_to_decision(end_us)
-        over = self._endings.over(len(self.names))
-        truncated = not due and simulation.now_us >= end_us
-        if due and simulation.now_us >= end_us:
-            truncated = True
-            while simulation.advance_to_decision(end_us):  # the instant is carried out; nobody decides in it any more
-                pass
-        self._now.due = () if truncated else tuple(i for i in map(self._index_of, due) if not over[i])
-        return self._decision(over, truncated)
+        simulation, end_us, now = self.simulation, self.simulation.end_us, self._now
+        while True:
+            due = simulation.advance_to_decision(end_us)
+            truncated = simulation.now_us >= end_us
+            while truncated and simulation.advance_to_decision(end_us):
+                pass  # the instant is carried out; nobody decides in it any more
+            over = self._endings.over()
+            now.due = () if truncated else tuple(i for i in map(self._index_of, due) if not over[i])
+            if now.due or truncated or not np.array_equal(over, now.over):
+                return self._decision(over, truncated)
+            # Only some that are over already would have been due.
 
     def _decision(self, over: NDArray[np.bool_], truncated: bool) -> Decision:
         now, t_us, n = self._now, self.simulation.now_us, len(self.names)
         due = np.zeros(n, bool)
         due[list(now.due)] = True
-        ends = truncated or bool(over.all())
-        told = due | ((over | ends) & ~now.over)
-        now.weighted = self._metering.meter.take(np.flatnonzero(told).tolist(), t_us)
-        reward, cost = self._metering.split(now.weighted, n)
-        counted = told & now.acted
-        reward = self._clipped(np.where(counted, reward, 0.0))
-        if self._endings.early:
-            reward[over & ~now.over] += self.loaded.scenario.learning.end_reward
+        early = self._endings.early
+        ends = truncated or (early and bool(over.all()))
+        told = due | ((over | ends) & ~now.over) if ends or early else due
+        reward, cost = self._read_meter(told, told & now.acted, t_us)
+        if early:
+            reward[over & ~now.over] += self._end_reward
         dt_s = (t_us - now.decided_us) / 1e6
-        age_s = self._board.age_s(t_us)[self._places]
+        age_s = self._zero_age if self._all_direct else self._board.age_s(t_us)[self._places]
         observation = self._encoded(due, dt_s, age_s)
-        now.over, now.ended = over.copy(), ends
+        now.over, now.ended = over, ends
         self.stats.decisions += 1
-        self.last = Decision(t_us, due, observation, reward, np.where(counted[:, None], cost, 0.0), dt_s, age_s, over,
-                             truncated, ends)
+        self.last = Decision(t_us, due, observation, reward, cost, dt_s, age_s, over, truncated, ends)
         return self.last
 
-    def _clipped(self, reward: Vector) -> Vector:
-        bounds = self.loaded.scenario.learning.reward_clip
-        return reward if bounds is None else np.clip(reward, *bounds)
+    def _read_meter(self, told: NDArray[np.bool_], counted: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
+        """Rewards (n,) and costs (n, n_cost) of those that are told of them; 0 before somebody's first decision."""
+        now = self._now
+        now.weighted = self._metering.meter.take(np.flatnonzero(told).tolist(), t_us)
+        whole = bool(counted.all())
+        if not whole:
+            now.weighted = np.where(counted[self.term_agents], now.weighted, 0.0)
+        reward, cost = self._metering.split(now.weighted, len(told))
+        if self._reward_clip is not None:
+            reward = np.clip(reward, *self._reward_clip)
+            if not whole:
+                reward = np.where(counted, reward, 0.0)
+        return reward, cost
 
     def _encoded(self, due: NDArray[np.bool_], dt_s: Vector, age_s: Vector) -> Encoded:
         now = self._now
@@ -292,7 +310,7 @@ class EventEnv:
         quality = None
         if self.encoder.wants("quality"):
             quality = np.concatenate([agent.look_quality() for agent in self._crew])
-        clock_us = self.simulation.site.clock_us(self.simulation.now_us)
+        clock_us = self.simulation.site.clock_us(self.simulation.now_us) if self._sees_clock else 0
         return self.encoder.encode(now.raw, Senses(age_s, due, dt_s, quality, self._shown, clock_us))
 
     def _index_of(self, key: int | str) -> int:
@@ -313,6 +331,11 @@ class EventEnv:
             found[name] = found.get(name, 0.0) + float(self._now.weighted[share])
         return found
 
+    @property
+    def weighted(self) -> Vector:
+        """Weighted terms of the last reading (n_share,), in the order of `term_names`; 0 for those not told of it."""
+        return self._now.weighted
+
     def masks(self, index: int) -> list[NDArray[np.bool_]] | None:
         """Open alternatives of each discrete part of a learner's action; None where there is none."""
         spec = self.specs[index].action
@@ -320,4 +343,5 @@ class EventEnv:
             return None
         if not spec.choices:
             return [np.ones(n, bool) for n in spec.counts]
-        return [~closed_choices(self.simulation, self.agents[index].learn.act, spec.choice_names)]
+        is_open = self._open[index]
+        return [np.ones(len(spec.choices), bool) if is_open is None else is_open()]

@@ -74,6 +74,38 @@ class RunTermSite:
 
 
 @dataclass(frozen=True, slots=True)
+class _Caps:
+    """Bounds on sums of shares: `group` (n_share,) of an agent and a name, `low` and `high` (n_group,)."""
+
+    group: Ids
+    low: Vector
+    high: Vector
+
+    def capped(self, weighted: Vector) -> Vector:
+        """Weighted integrals (n_share,) whose sums keep the bounds: what is cut off is taken from a group's first."""
+        total = np.bincount(self.group, weighted, len(self.low))
+        over = total - np.clip(total, self.low, self.high)
+        if not over.any():
+            return weighted
+        first = np.unique(self.group, return_index=True)[1]
+        capped = weighted.copy()
+        capped[first] -= over
+        return capped
+
+    @classmethod
+    def of(cls, keys: Sequence[tuple[int, str]], bounds: Sequence[tuple[float, float] | None]) -> _Caps | None:
+        """Caps of shares with keys (agent, name); None where nothing is bounded."""
+        if not any(bounds):
+            return None
+        known = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        low, high = np.full(len(known), -np.inf), np.full(len(known), np.inf)
+        for key, bound in zip(keys, bounds, strict=True):
+            if bound is not None:
+                low[known[key]], high[known[key]] = bound
+        return cls(np.array([known[key] for key in keys], np.int64), low, high)
+
+
+@dataclass(frozen=True, slots=True)
 class Metering:
     """The meter of one run, and what its shares are called.
 
@@ -86,10 +118,13 @@ class Metering:
     names: tuple[str, ...]
     cost_names: tuple[str, ...]
     cost_of: Ids
+    caps: _Caps | None
 
     def split(self, weighted: Vector, n_agent: int) -> tuple[Vector, Vector]:
         """Rewards (n_agent,) and costs (n_agent, n_cost) of weighted integrals (n_share,)."""
         agent = self.shares.agent
+        if self.caps is not None:
+            weighted = self.caps.capped(weighted)
         cost = np.zeros((n_agent, len(self.cost_names)))
         if not self.cost_names:
             return _summed(agent, weighted, n_agent), cost
@@ -116,14 +151,16 @@ def build_metering(simulation: Simulation, learners: Sequence[AgentSpec], regist
               for a in (range(len(learners)) if entry.agent is None else (entry.agent,))]
     shares = Shares(np.array([a for a, _ in owners], np.int64), np.array([k for _, k in owners], np.int64),
                     np.array([_weight(ordered[k].config, registry) for _, k in owners]))
-    beta = 0.0 if discount is None else -log(discount.gamma) / discount.per_s
+    beta = 0.0 if discount is None or not discount.inside else -log(discount.gamma) / discount.per_s
     meter = Meter(terms, shares, len(learners), beta)
     names = tuple(ordered[k].config.name or str(ordered[k].config.kind) for _, k in owners)
     costs = tuple(dict.fromkeys(names[i] for i, (_, k) in enumerate(owners) if ordered[k].cost))
     cost_of = np.array([costs.index(names[i]) if ordered[k].cost else -1 for i, (_, k) in enumerate(owners)], np.int64)
+    caps = _Caps.of([(a, name) for (a, _), name in zip(owners, names, strict=True)],
+                    [ordered[k].config.within for _, k in owners])
     simulation.watchers.append(meter.watch)
     meter.watch(simulation.view())
-    return Metering(meter, shares, names, costs, cost_of)
+    return Metering(meter, shares, names, costs, cost_of, caps)
 
 
 def _entries(scenario: Scenario, learners: Sequence[AgentSpec], registry: Registry) -> list[_Entry]:

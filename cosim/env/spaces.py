@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cosim.encoding import ActionSpec, LearnerSpec
+from cosim.errors import GridloopError
 from cosim.points import Vector
 
 
@@ -31,6 +33,12 @@ def _feature_bounds(spec: LearnerSpec) -> tuple[NDArray[np.float32], NDArray[np.
         high.append(np.full(spec.length(extra), most))
         low.append(np.full(spec.length(extra), least))
     return np.concatenate(low).astype(np.float32), np.concatenate(high).astype(np.float32)
+
+
+def side_by_side(specs: Sequence[LearnerSpec]) -> spaces.Box:
+    """The space of what all learners see, in one vector."""
+    low, high = zip(*(_feature_bounds(spec) for spec in specs), strict=True)
+    return spaces.Box(np.concatenate(low), np.concatenate(high), dtype=np.float32)
 
 
 def action_space(spec: ActionSpec) -> spaces.Space[Any]:
@@ -59,3 +67,16 @@ def row_of(spec: ActionSpec, action: Any) -> Vector:
         parts = (np.asarray(action["continuous"], float).reshape(-1), np.asarray(action["discrete"], float).reshape(-1))
         return np.concatenate(parts)
     return np.asarray(action, float).reshape(-1)
+
+
+def rows_of(spec: ActionSpec, actions: Any, n: int) -> NDArray[np.float64]:
+    """Elements of `n` action spaces side by side, (n, …), as stored rows (n, width); raises GridloopError for another
+    shape."""
+    parts = (actions["continuous"], actions["discrete"]) if spec.kind == "mixed" else (actions,)
+    found = [np.asarray(part, float) for part in parts]
+    if all(part.ndim and len(part) == n for part in found):
+        rows = np.concatenate([part.reshape(n, -1) for part in found], axis=1)
+        if rows.shape[1] == spec.width:
+            return rows
+    shapes = ", ".join(str(part.shape) for part in found)
+    raise GridloopError(f"vector_env: actions of shape {shapes}; expected {n} rows of {spec.width} in all")

@@ -32,14 +32,14 @@ _GROUND = np.zeros(1, dtype=np.complex128)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NodeBase:
-    """What is injected at the nodes (size,) of one plan besides the devices, and where those inject."""
+    """What is injected at the nodes (size,) of one plan besides devices and generators, and where devices inject."""
 
     plan: Plan
     size: int
     injection_node: IntArray
     p_kw: FloatArray
+    """Without generators."""
     q_kvar: FloatArray
-    gen_p_kw: FloatArray
     fixed_q_kvar: FloatArray
 
 
@@ -78,6 +78,8 @@ class NewtonFlow:
         """The plan of the last solve, where a warm start led to it: its result has every voltage to start from."""
         #: By the plan's identity, which each entry keeps alive.
         self._base_of: dict[int, _NodeBase] = {}
+        self._given_p: tuple[_NodeBase | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
+        """What loads and generators give at the nodes (size,), and what of."""
         self._held_for: tuple[Plan | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
 
     def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
@@ -128,24 +130,28 @@ class NewtonFlow:
     def _load(self, plan: Plan, dispatch: Dispatch) -> None:
         """Write what is injected into the plan's solver."""
         held = self._base_of.get(id(plan))
-        if held is None or held.gen_p_kw is not dispatch.gen_p_kw or held.fixed_q_kvar is not self._fixed_q_kvar:
-            held = self._base_of[id(plan)] = self._node_base(plan, dispatch)
+        if held is None or held.fixed_q_kvar is not self._fixed_q_kvar:
+            held = self._base_of[id(plan)] = self._node_base(plan)
+        given = self._given_p
+        if given[0] is not held or given[1] is not dispatch.gen_p_kw:
+            gens = summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, held.size)
+            given = self._given_p = held, dispatch.gen_p_kw, held.p_kw + gens
         p = summed(held.injection_node, dispatch.p_kw, held.size)
         q = summed(held.injection_node, dispatch.q_kvar, held.size)
-        p += held.p_kw
+        p += given[2]
         q += held.q_kvar
         plan.solver.set_injections(p, q)
 
-    def _node_base(self, plan: Plan, dispatch: Dispatch) -> _NodeBase:
+    def _node_base(self, plan: Plan) -> _NodeBase:
         """What goes into the plan's nodes whatever the devices do."""
         size, node, feed = plan.model.n_node + 1, plan.model.node, self._feed
-        p = summed(node, feed.base_p_kw, size) + summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, size)
+        p = summed(node, feed.base_p_kw, size)
         q = summed(node, feed.base_q_kvar, size)
         if plan.any_fixed_q:
             q += summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
         if len(self._base_of) > MAX_PLANS:
             self._base_of.clear()
-        return _NodeBase(plan, size, node[feed.injection_bus], p, q, dispatch.gen_p_kw, self._fixed_q_kvar)
+        return _NodeBase(plan, size, node[feed.injection_bus], p, q, self._fixed_q_kvar)
 
     def _held_v(self, plan: Plan, dispatch: Dispatch) -> FloatArray:
         """Voltage magnitudes held: the reference's, then the regulating generators'."""

@@ -27,7 +27,7 @@ PIECES = 3
 SOLVER_BASE_MVA = 2.0**40
 """The base in lightsim2grid's world. Its setters, the double ones too, ignore a change below 1e-7 MW or 1e-7 pu; on
 this base that is 1e-19 pu of power. The factor is a power of two, so it costs no bit."""
-_FAR_PU = 0.5
+_FAR_PU, _NEAR_PU = 0.5, 1e-6
 
 
 class NewtonSolver:
@@ -79,8 +79,8 @@ class NewtonSolver:
     def set_injections(self, p_kw: FloatArray, q_kvar: FloatArray) -> None:
         """Set what is injected at each node; the first n_node elements of each are used."""
         rest, singles = self._rest, self._singles
-        rest[0], rest[1] = p_kw[: self._count], q_kvar[: self._count]
-        rest *= self._load_of_kw
+        np.multiply(p_kw[: self._count], self._load_of_kw, out=rest[0])
+        np.multiply(q_kvar[: self._count], self._load_of_kw, out=rest[1])
         singles[:, 0] = rest
         rest -= singles[:, 0]
         singles[:, 1] = rest
@@ -92,9 +92,13 @@ class NewtonSolver:
     def set_voltages(self, v_pu: FloatArray) -> None:
         """Set the held magnitudes: the reference, then each `pv_node` (1 + n_pv,)."""
         if v_pu.tobytes() != self._v_set.tobytes():
-            for position in np.flatnonzero(v_pu != self._v_set).tolist():
-                self._grid.change_v_gen(position, float(v_pu[position]) + _FAR_PU)  # else below 1e-7 is ignored
-                self._grid.change_v_gen(position, float(v_pu[position]))
+            change = self._grid.change_v_gen
+            moved = np.flatnonzero(v_pu != self._v_set)
+            near = np.abs(v_pu - self._v_set)[moved] < _NEAR_PU
+            for position, wanted, is_near in zip(moved.tolist(), v_pu[moved].tolist(), near.tolist(), strict=True):
+                if is_near:  # a change below 1e-7 is ignored
+                    change(position, wanted + _FAR_PU)
+                change(position, wanted)
             self._v_set = v_pu
 
     def solve(self, start: ComplexArray) -> ComplexArray | None:

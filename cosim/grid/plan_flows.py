@@ -70,7 +70,7 @@ class PlanSolution:
         voltage, plan = _voltage(state), self.plan
         i_from, v_from = _current_from(self.ends, plan, voltage)
         s_from = v_from * i_from.conj()
-        drawn = voltage * (plan.admittance @ voltage).conj()
+        drawn = plan.drawn_kva(voltage)
         gen_p, gen_q, slack_p, slack_q = self._generation(drawn)
         angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
         if plan.dead_bus.size:
@@ -118,16 +118,21 @@ class PlanSolution:
         gen_q = site_q[supply.gen_site] * supply.q_share + supply.q_offset
         if plan.any_fixed_q:
             gen_q += fixed
-        slack_p, slack_q = site_p[supply.slack_site].sum(), site_q[supply.slack_site].sum()
+        slack_p, slack_q = _total(site_p, supply.slack_site), _total(site_q, supply.slack_site)
         gen_p[supply.slack_gen] = site_p[supply.gen_site[supply.slack_gen]] * supply.slack_parts
         if supply.beside_slack.size:
-            slack_q -= gen_q[supply.beside_slack].sum()
-        return gen_p, gen_q, float(slack_p), float(slack_q)
+            slack_q -= float(gen_q[supply.beside_slack].sum())
+        return gen_p, gen_q, slack_p, slack_q
 
 
 def _voltage(state: GridState) -> ComplexArray:
     assert state.warm_start is not None
     return state.warm_start
+
+
+def _total(values: FloatArray, at: IntArray) -> float:
+    """The sum of the values at some places: usually there is one."""
+    return float(values[at[0]] if at.size == 1 else values[at].sum())
 
 
 def _current_from(ends: BranchEnds, plan: Plan, voltage: ComplexArray) -> tuple[ComplexArray, ComplexArray]:

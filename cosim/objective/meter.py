@@ -84,10 +84,14 @@ class Meter:
         """Weighted integrals of every share (n_share,) up to `t_us`; those of `agents`, who decide now, begin anew."""
         self.charge(t_us)
         weighted = self._integral * self._shares.weight
-        chosen = np.zeros(self._n_agent, bool)
-        chosen[list(agents)] = True
-        self._integral[chosen[self._shares.agent]] = 0.0
-        self._decided_us[list(agents)] = t_us
+        if len(agents) == self._n_agent:
+            self._integral.fill(0.0)
+            self._decided_us.fill(t_us)
+        elif len(agents):
+            chosen = np.zeros(self._n_agent, bool)
+            chosen[agents] = True
+            self._integral[chosen[self._shares.agent]] = 0.0
+            self._decided_us[chosen] = t_us
         return weighted
 
     def _evaluate(self, view: TermView) -> Vector:

@@ -195,6 +195,14 @@ class PositionedGroup(Protocol):
 
 
 @runtime_checkable
+class RowGroup(Protocol):
+    """A device group some of whose measurements are dear to work out: it is told which are looked at."""
+
+    def measure_rows(self, out: Vector, rows: Sequence[int]) -> None:
+        """As `DeviceGroup.measure`; only these rows of `out` (n_measurement, n) have to be written."""
+
+
+@runtime_checkable
 class DelayedGroup(Protocol):
     """A device group that carries out orders later than it gets them: the shield judges where they lead."""
 

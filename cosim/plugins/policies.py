@@ -50,6 +50,9 @@ class Situation(Protocol):
     def senses(self) -> tuple[float, NDArray[np.uint8]]:
         """Age of what the agent sees now, s (NaN: nothing has come yet), and its quality (n_seen,)."""
 
+    def open_choices(self) -> Callable[[], NDArray[np.bool_]] | None:
+        """Tells which choices (n_choice,) may be taken now; None where none is ever closed."""
+
     def clock_us(self, t_us: int) -> int:
         """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""
 

@@ -36,6 +36,8 @@ class TermConfig(PluginConfig):
     kind: str
     name: str = Field("", description="What it is called in `info` and reports (default: its kind).")
     weight: float = Field(1.0, description="Factor; negative for what is to be avoided.")
+    within: tuple[float, float] | None = Field(None, description=(
+        "The weighted integrals of terms of this name are added up and kept within this, each decision."))
     per: Per = Field(Per.SECOND, description="The rate is the term's value per this: `s`, `min` or `h`.")
 
 

@@ -52,8 +52,8 @@ from cosim.stopwatch import Stopwatch, WallStopwatch
 #: Wall seconds between two writings of the manifest of a running run.
 MANIFEST_S = 5.0
 
-#: Commands or messages gathered before they are turned into columns: while they still are in the processor's cache.
-_PACK_ROWS = 2048
+#: Commands (or their values) and messages gathered before they are turned into columns: while the cache holds them.
+_PACK_ROWS, _PACK_VALUES = 2048, 16_384
 
 #: Bytes a buffered row of tuples is taken for when deciding whether to flush.
 _ROW_BYTES = 200
@@ -123,7 +123,7 @@ class Recorder:
             raise RecordError("sample_ids: every point at most once, and none may be called 't_us'")
         self._seq, self._asked, self._t_us, self._flushed_us = 0, 0, -1, -1
         self._packed: dict[str, list[Encoded]] = {"commands": [], "messages": []}
-        self._packed_messages = 0
+        self._packed_messages = self._packed_values = 0
         self._status, self._error = "running", ""
         self._block = SampleBlock(ids, len(points), options.flush_bytes)
         self._events: list[EventRow] = []
@@ -193,11 +193,11 @@ class Recorder:
     def end_instant(self, t_us: int) -> None:
         """The instant is complete; flush when it is time."""
         self._t_us = t_us
-        if len(self._commands) >= _PACK_ROWS or len(self._messages) >= _PACK_ROWS:
+        if (max(len(self._commands), len(self._messages)) >= _PACK_ROWS
+                or self._asked - self._packed_values >= _PACK_VALUES):
             self._pack()
         rows = (self._asked + self._packed_messages + len(self._messages) + len(self._events) + len(self._decisions))
-        buffered = rows * _ROW_BYTES
-        if (buffered + len(self._block) * self._block.nbytes >= self._options.flush_bytes
+        if (rows * _ROW_BYTES + len(self._block) * self._block.nbytes >= self._options.flush_bytes
                 or self._stopwatch.now_s() - self._flushed_s >= self._options.flush_s):
             self.flush()
 
@@ -206,6 +206,7 @@ class Recorder:
         keep = self._options.keep is Keep.ALL
         if self._commands:
             self._packed["commands"].append(encode_commands(self._command_seq, self._commands, keep, self.points.names))
+            self._packed_values = self._asked
             self._commands.clear()
             self._command_seq.clear()
         if self._messages and keep:
@@ -234,7 +235,7 @@ class Recorder:
         self._check_divergence(hashes, rows)
         self._store(encoded, rows, {name: table.hexdigest() for name, table in hashes.items()})
         self._hashes, self._rows, self._flushed_us = hashes, rows, self._t_us
-        self._asked = self._packed_messages = 0
+        self._asked = self._packed_messages = self._packed_values = 0
         for buffer in (self._block, self._events, self._requests, self._request_seq, self._decisions,
                        self._decision_seq):
             buffer.clear()

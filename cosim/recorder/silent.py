@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cosim.commands import Command
 from cosim.points import PointDatabase, Vector
 from cosim.recorder.options import Keep, RecordOptions
@@ -13,7 +15,8 @@ class SilentRecorder(Recorder):
     """Takes every row and keeps none; its digest is that of no rows."""
 
     def __init__(self, points: PointDatabase) -> None:
-        super().__init__(None, points, options=RecordOptions(keep=Keep.JOURNAL))
+        # Without samples there is no block of them to allocate at every reset.
+        super().__init__(None, points, options=RecordOptions(sample_ids=np.zeros(0, np.int64), keep=Keep.JOURNAL))
 
     def sample(self, t_us: int, values: Vector) -> None:
         """Nothing."""

@@ -139,6 +139,9 @@ class Discount(Model):
 
     gamma: float = Field(gt=0, le=1, description="Discount factor.")
     per_s: Period = Field(description="The time that it belongs to.")
+    inside: bool = Field(True, description=(
+        "Whether a decision's reward is discounted within its interval, too: then a rate r is worth r/β at any "
+        "intervals. `false`: a plain integral, as tasks with fixed steps define it."))
 
 
 class Vary(Model):
@@ -188,7 +191,7 @@ class Learning(Model):
     costs: tuple[dict[str, Any], ...] = Field((), description="Constraint signals for all, kept apart from the reward.")
     reward_clip: tuple[float, float] | None = Field(None, description="The reward of a decision is kept within this.")
     discount: Discount | None = Field(None, description=(
-        "Discounts the reward within a decision's interval, too (default: a plain integral)."))
+        "Worth of later rewards (default: whoever trains chooses, and rewards are plain integrals)."))
     episode: Episode = Field(default_factory=Episode, description="Length and variety of episodes.")
     together_s: Seconds = Field(0.0, description="Agents due within this time decide together, at its end.")
     ends_if_diverged: bool = Field(True, description="An episode ends when the power flow has no solution.")

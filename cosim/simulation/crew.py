@@ -21,6 +21,7 @@ from cosim.plugins import Message, Policy, Registry
 from cosim.points import Ids, PointDatabase, match
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import TelemetryKind, Trigger
+from cosim.simulation.choices import OpenChoices
 from cosim.simulation.learners import Bases, learner_spec
 from cosim.simulation.site import RunSite
 from cosim.simulation.situation import AgentSituation
@@ -123,7 +124,7 @@ class Crew:
             spec.name, tuple(points[i].name for i in observed), tuple(points[i].name for i in actuated),
             np.array([points[i].low for i in actuated]), np.array([points[i].high for i in actuated]),
             self._peers(spec), hands.site, self._sender(spec), lambda: self.learner(spec.name),
-            lambda: self.senses(spec.name))
+            lambda: self.senses(spec.name), lambda: self.open_choices(spec.name))
         config = kind.Config.model_validate(dict(options))
         try:
             policy: Policy = kind.build(config, situation)
@@ -158,6 +159,11 @@ class Crew:
         """Age of what agent `name` sees now, s, and its quality (n_seen,)."""
         age_s = self.board.age_of(tuple(self._specs).index(name), self._hands.kernel.now_us)
         return age_s, self.agents[name].look_quality()
+
+    def open_choices(self, name: str) -> Callable[[], NDArray[np.bool_]] | None:
+        """Tells which choices (n_choice,) of agent `name` may be taken now; None where none is ever closed."""
+        acting = self._specs[name].learn.act
+        return OpenChoices(name, acting, self._hands.points).now if acting.masks else None
 
     def _peers(self, spec: AgentSpec) -> tuple[str, ...]:
         names = tuple(self._specs)

@@ -93,7 +93,7 @@ class Simulation:
         self._held_since_us = 0
         self._own_us = NEVER_US
         self._skipped_to_us = -1
-        self._due: list[str] = []
+        self._due: dict[str, None] = {}
         self._together_us = round(parts.scenario.learning.together_s * 1e6)
         self._was_converged = True
         self._was_settled = True
@@ -117,7 +117,7 @@ class Simulation:
 
     def advance_to(self, t_us: int) -> None:
         """Process every instant up to and including `t_us`.  Not for a run with agents decided outside."""
-        self._due = []
+        self._due = {}
         self.inbox.deciding = False
         before = self.budget.switch(Section.CHANNELS)
         with seldom_collected():
@@ -140,7 +140,7 @@ class Simulation:
 
         The instant stands between DRIVE and SOLVE; `commit` the actions, then call again.
         """
-        self._due = []
+        self._due = {}
         self.inbox.deciding = False
         stopped = self.kernel.advance_to_decision(self.end_us if limit_us is None else limit_us)
         self.inbox.deciding = stopped is not None
@@ -161,7 +161,7 @@ class Simulation:
                 raise GridloopError(f"commit: agent '{name}' at t = {self.now_us / 1e6} s: {len(values)} values; "
                                     f"expected {expected} (one for each point in `actuate`)")
         for name, values in actions.items():
-            self.inbox.submit_action(self.crew.agents[name].actuated.tolist(), values, name)
+            self.inbox.submit_action(self.crew.agents[name].commanded, values, name)
 
     def act(self, command: Command) -> None:
         """An outside action enters: it leaves the agent as its own would."""
@@ -181,8 +181,7 @@ class Simulation:
     def _decide_now(self, agent: Agent) -> None:
         if not self._due:
             self.kernel.stop_for_decision()
-        if agent.name not in self._due:
-            self._due.append(agent.name)
+        self._due[agent.name] = None
 
     def stop_soon(self) -> None:
         """Have `advance_to_decision` return before its limit, with nobody due: at the end of this instant."""

@@ -33,6 +33,7 @@ class _Part:
     """(n,) True where there is no bus; None when all have one."""
     pq: np.ndarray[tuple[int], np.dtype[np.bool_]] | None
     """(n,) True where the device injects as PQ; None when all do."""
+    any_pq: bool
     gen: Ids
     """Generators of the network that devices stand in for, and which devices (`gen_device`)."""
     gen_device: Ids
@@ -100,8 +101,11 @@ class Fleet:
             if part.pq is None:
                 p_kw[part.devices], q_kvar[part.devices] = injection.p_kw, injection.q_kvar
                 continue
-            p_kw[part.devices] = np.where(part.pq, injection.p_kw, 0.0)
-            q_kvar[part.devices] = np.where(part.pq, injection.q_kvar, 0.0)
+            if part.any_pq:
+                p_kw[part.devices] = np.where(part.pq, injection.p_kw, 0.0)
+                q_kvar[part.devices] = np.where(part.pq, injection.q_kvar, 0.0)
+            else:
+                p_kw[part.devices] = q_kvar[part.devices] = 0.0
             if part.gen.size:
                 gen_p_kw, gen_v_pu = _regulated(part, injection, gen_p_kw, gen_v_pu)
         return Dispatch(p_kw, q_kvar, gen_p_kw, gen_v_pu, base.topology), tuple(injections)
@@ -174,8 +178,8 @@ def _parts(groups: Iterable[DeviceGroup]) -> Iterable[_Part]:
         nowhere = placement.bus < 0
         has_gen = placement.gen >= 0
         gen_device = np.flatnonzero(has_gen)
-        all_pq = not (nowhere.any() or has_gen.any())
+        pq = ~(nowhere | has_gen)
         yield _Part(group, slice(output, output + n * n_setpoint), (n_setpoint, n), slice(device, device + n),
                     np.where(nowhere, 0, placement.bus).astype(np.int64), nowhere if nowhere.any() else None,
-                    None if all_pq else ~(nowhere | has_gen), placement.gen[gen_device].astype(np.int64), gen_device)
+                    None if pq.all() else pq, bool(pq.any()), placement.gen[gen_device].astype(np.int64), gen_device)
         output, device = output + n * n_setpoint, device + n

@@ -16,7 +16,7 @@ import numpy as np
 from cosim.agents import AgentBoard
 from cosim.channel import Channel
 from cosim.commands import CommandInbox
-from cosim.plugins import DeviceGroup
+from cosim.plugins import DeviceGroup, RowGroup
 from cosim.points import PointDatabase, Quality, Vector
 from cosim.shield import ShieldDecision
 from cosim.simulation.layout import Layout, at_bus, measured_shape
@@ -40,7 +40,7 @@ class Publisher:
 
     def __init__(self, points: PointDatabase, layout: Layout, groups: Sequence[DeviceGroup], *, board: AgentBoard,
                  channels: Sequence[Channel], sensors: Sensors, inbox: CommandInbox) -> None:
-        self._points, self._blocks = points, layout.blocks
+        self._points, self._blocks, self._groups = points, layout.blocks, tuple(groups)
         self._values = np.full(len(points), np.nan)
         self._quality = np.zeros(len(points), np.uint8)
         measured = [i for g in range(len(groups)) for i in range(len(points))[layout.blocks[f"measured.{g}"]]]
@@ -89,8 +89,9 @@ class Publisher:
         """Into blocks written at every publish, and those written when asked for."""
         self._points.requires_changed = False
         required = {name for name in self._writers if self._points.required(self._blocks[name])}
-        self._now = tuple(write for name, write in self._writers.items() if name in required)
-        self._later = tuple(write for name, write in self._writers.items() if name not in required)
+        partly = self._partly()
+        self._now = tuple(partly.get(name, write) for name, write in self._writers.items() if name in required)
+        self._later = tuple(write for name, write in self._writers.items() if name not in required or name in partly)
 
     def _complete(self, out: Vector) -> None:
         for write in self._later:
@@ -130,13 +131,27 @@ class Publisher:
 
         return write
 
-    def _measure_writer(self, name: str, group: DeviceGroup) -> _Write:
+    def _measure_writer(self, name: str, group: DeviceGroup, rows: Sequence[int] | None = None) -> _Write:
         part, shape = self._blocks[name], measured_shape(group)
 
         def write(out: Vector) -> None:
             group.measure(out[part].reshape(shape))
 
-        return write
+        def write_rows(out: Vector) -> None:
+            group.measure_rows(out[part].reshape(shape), rows)  # type: ignore[attr-defined]  # a `RowGroup`
+
+        return write if rows is None else write_rows
+
+    def _partly(self) -> dict[str, _Write]:
+        """Writers of the rows that are required, of blocks that are required in part."""
+        writers: dict[str, _Write] = {}
+        for i, group in enumerate(self._groups):
+            name, (n_row, n) = f"measured.{i}", measured_shape(group)
+            first = self._blocks[name].start
+            rows = [row for row in range(n_row) if self._points.required(slice(first + row * n, first + row * n + n))]
+            if 0 < len(rows) < n_row and isinstance(group, RowGroup):
+                writers[name] = self._measure_writer(name, group, rows)
+        return writers
 
     def _channel_writer(self, channel: Channel) -> _Write:
         part = self._blocks[f"channel.{channel.name}"]

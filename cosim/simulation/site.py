@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cosim.datasets import Gaps, Interpolation, Profile, Sampler, Sampling, covers, find_profile, load_profile
+from cosim.datasets.series import Series, make_series
 from cosim.errors import PluginError, ProfileError
 from cosim.grid import Network
 from cosim.kernel import Kernel
@@ -25,11 +27,16 @@ _Key = tuple[str, str, str, bool]
 _MONDAY = datetime(2001, 1, 1)  # noqa: DTZ001  # local time: the hour of the day matters, not the zone
 
 
+#: Most series that a store keeps.
+MAX_SERIES = 10_000
+
+
 class ProfileStore:
     """Profile files by name, each loaded once; several runs of one scenario share a store."""
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[str, Path], tuple[Path, Profile]] = {}
+        self._series: dict[tuple[Any, ...], Series] = {}
 
     def get(self, file: str, base_dir: Path) -> tuple[Path, Profile]:
         """Where the file was found, and what it holds; raises ProfileError."""
@@ -38,6 +45,15 @@ class ProfileStore:
             path = find_profile(file, base_dir)
             self._loaded[key] = path, load_profile(path)
         return self._loaded[key]
+
+    def series(self, profile: Profile, columns: Sequence[str], sampling: Sampling) -> Series:
+        """Mended columns of a profile of this store; raises ProfileError."""
+        key = (id(profile), *columns, replace(sampling, start_us=0))  # a series does not know when a run starts
+        if key not in self._series:
+            if len(self._series) >= MAX_SERIES:
+                self._series.clear()
+            self._series[key] = make_series(profile, columns, sampling)
+        return self._series[key]
 
 
 class RunSite:
@@ -119,8 +135,9 @@ class RunSite:
             missing = covers(profile, 0, self.duration_us, sampling)
             if missing is not None:
                 raise ProfileError((missing,))
-            return Sampler(profile, [spec.column for spec in specs], sampling=sampling,
-                           scale=[spec.scale for spec in specs])
+            columns = [spec.column for spec in specs]
+            return Sampler(profile, columns, sampling=sampling, scale=[spec.scale for spec in specs],
+                           series=self._profiles.series(profile, columns, sampling))
         except ProfileError as error:
             raise PluginError(str(error)) from error
 

@@ -30,6 +30,7 @@ class AgentSituation:
     post: Callable[[str, Sequence[float]], bool]
     spec: Callable[[], LearnerSpec]
     sight: Callable[[], tuple[float, NDArray[np.uint8]]]
+    choices: Callable[[], Callable[[], NDArray[np.bool_]] | None]
 
     @property
     def base_dir(self) -> Path:
@@ -48,6 +49,10 @@ class AgentSituation:
     def senses(self) -> tuple[float, NDArray[np.uint8]]:
         """Age of what the agent sees now, s (NaN: nothing has come yet), and its quality (n_seen,)."""
         return self.sight()
+
+    def open_choices(self) -> Callable[[], NDArray[np.bool_]] | None:
+        """Tells which choices (n_choice,) may be taken now; None where none is ever closed."""
+        return self.choices()
 
     def clock_us(self, t_us: int) -> int:
         """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""

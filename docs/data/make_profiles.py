@@ -2,8 +2,10 @@
 
     pip install simbench && python docs/data/make_profiles.py
 
-Nothing is synthesised, smoothed or scaled: every number is a cell of SimBench's ``LoadProfile.csv`` or
-``RESProfile.csv`` (year 2016, 15-minute steps), under another column name.  Times: SimBench writes German civil time
+Nothing of the loads and plants is synthesised, smoothed or scaled: every number is a cell of SimBench's
+``LoadProfile.csv`` or ``RESProfile.csv`` (year 2016, 15-minute steps), under another column name.  The one thing made
+up is `simbench_price`: an hourly price worked out of those cells by the formula in `prices_eur_mwh`, for lack of a
+measured price series with a clear licence that is there offline.  Times: SimBench writes German civil time
 (on 27 March 02:00 is missing, on 30 October it appears twice), so its rows are even in UTC; `read_simbench` checks
 every label.  The day and week files count seconds from local midnight, the year file has UTC stamps.
 """
@@ -29,8 +31,13 @@ LOADS = ("H0-A", "H0-B", "G0-A", "G3-A", "L1-A", "L2-A")
 PLANTS = ("PV3", "PV4", "PV5", "PV8", "WP4", "WP7")
 YEAR_LOADS = ("H0-A", "G0-A", "L2-A")
 YEAR_PLANTS = ("PV3", "PV5", "WP4", "WP7")
+#: Energy shares of the made-up system that the price belongs to: loads, and what wind and sun cover of them.
+PRICE_LOADS = {"h0_a_p_pu": 0.40, "g0_a_p_pu": 0.40, "l2_a_p_pu": 0.20}
+PRICE_WIND, PRICE_SUN = {"wp4_p_pu": 0.15, "wp7_p_pu": 0.15}, {"pv3_p_pu": 0.10, "pv5_p_pu": 0.10}
+HOUR_ROWS = 4
 STEP_S = 900
 DAY_ROWS = 96
+PRICE = "price_eur_mwh"
 START = datetime(2015, 12, 31, 23, tzinfo=UTC)  # 2016-01-01 00:00 in Germany
 CIVIL = ZoneInfo("Europe/Berlin")
 SOURCE = "SimBench 1.6 (University of Kassel, TU Dortmund, RWTH Aachen University, Fraunhofer IEE), year 2016"
@@ -148,9 +155,32 @@ def year_columns(source: Source) -> Columns:
     return {our_name(name): source.columns[our_name(name)] for name in theirs}
 
 
+def prices_eur_mwh(columns: Columns) -> Floats:
+    """A price (35136,) that a system of these loads and plants could have; constant within each hour.
+
+    Every column is brought to mean 1.  Residual load r = loads - wind - sun, with the shares above, as the mean of each
+    clock hour: 0.5 on average.  Merit order: 70 r + 20 + 30 max(r - 1, 0)², not below 0, in EUR/MWh to the
+    cent: a straight line through base and mid load, steeper where the last plants set the price, nothing when wind and
+    sun cover all.
+    """
+
+    def weighted(shares: dict[str, float]) -> Floats:
+        return np.sum([share * columns[name] / columns[name].mean() for name, share in shares.items()], axis=0)
+
+    residual = weighted(PRICE_LOADS) - weighted(PRICE_WIND) - weighted(PRICE_SUN)
+    hourly = residual.reshape(-1, HOUR_ROWS).mean(axis=1)
+    price = np.maximum(70.0 * hourly + 20.0 + 30.0 * np.maximum(hourly - 1.0, 0.0) ** 2, 0.0)
+    return np.repeat(np.round(price, 2), HOUR_ROWS)
+
+
 def write_year(source: Source) -> None:
-    """The whole year as float32 (7 digits), zstd; byte-stream split halves what zstd leaves of floats."""
-    columns = year_columns(source)
+    """The whole year of loads and plants, and that of the price."""
+    write_parquet("simbench_year", year_columns(source))
+    write_parquet("simbench_price", {PRICE: prices_eur_mwh(source.columns)})
+
+
+def write_parquet(name: str, columns: Columns) -> None:
+    """Columns of a year as float32 (7 digits), zstd; byte-stream split halves what zstd leaves of floats."""
     count = len(next(iter(columns.values())))
     start_us = int(START.timestamp()) * 1_000_000
     times = pa.array(start_us + np.arange(count, dtype=np.int64) * STEP_S * 1_000_000, pa.timestamp("us", "UTC"))
@@ -160,7 +190,7 @@ def write_year(source: Source) -> None:
     encodings = {"time": "DELTA_BINARY_PACKED"} | dict.fromkeys(columns, "BYTE_STREAM_SPLIT")
     pq.write_table(
         table,
-        OUT / "simbench_year.parquet",
+        OUT / f"{name}.parquet",
         compression="zstd",
         compression_level=19,
         use_dictionary=False,
@@ -209,9 +239,17 @@ def main() -> None:
             "All of 2016 with UTC stamps, fewer columns",
             list(year_columns(source)),
         ),
+        entry(
+            "simbench_price",
+            "simbench_price.parquet",
+            "A made-up hourly price of 2016, worked out of SimBench's loads, wind and sun; UTC stamps",
+            [PRICE],
+        ),
     ]
-    text = json.dumps({"datasets": entries}, indent=1)
-    (OUT / "datasets.json").write_text(text + "\n", encoding="utf-8")
+    index = OUT / "datasets.json"
+    before = json.loads(index.read_text(encoding="utf-8"))["datasets"] if index.exists() else []
+    others = [row for row in before if not row["name"].startswith("simbench_")]
+    index.write_text(json.dumps({"datasets": [*entries, *others]}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ def test_every_shipped_file_is_indexed_described_and_loads() -> None:
         assert entry.file in readme
         profile = load_profile(find_profile(entry.name, Path("/nonexistent")))
         assert profile.columns == entry.columns
-        assert set(profile.units) == {"pu"}
+        assert set(profile.units) == {"eur_mwh" if entry.name == "simbench_price" else "pu"}
         assert profile.step_us == 900_000_000
     assert sum((SHIPPED / name).stat().st_size for name in data) < 1_500_000
 

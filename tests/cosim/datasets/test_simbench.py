@@ -19,6 +19,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROWS_A_DAY = 96
+PRICE = "price_eur_mwh"
 
 
 def theirs(column: str) -> tuple[str, str]:
@@ -35,7 +36,8 @@ def source() -> dict[str, np.ndarray]:
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "networks" / "1-complete_data-mixed-all-0-sw"
-    ours = sorted({column for entry in datasets() for column in entry.columns})
+    entries = [entry for entry in datasets() if entry.name.startswith("simbench_")]
+    ours = sorted({column for entry in entries for column in entry.columns} - {PRICE})
     result: dict[str, np.ndarray] = {}
     for file in ("LoadProfile.csv", "RESProfile.csv"):
         names = {theirs(column)[1]: column for column in ours if theirs(column)[0] == file}
@@ -84,3 +86,15 @@ def test_year_and_day_agree(source: dict[str, np.ndarray]) -> None:
     for column in ("pv5_p_pu", "h0_a_p_pu", "wp4_p_pu"):
         part = year.values[row : row + ROWS_A_DAY + 1, year.columns.index(column)]
         np.testing.assert_allclose(part, day.values[:, day.columns.index(column)], rtol=1e-6, atol=1e-9)
+
+
+def test_price_follows_its_formula(source: dict[str, np.ndarray]) -> None:
+    """The made-up price is what the README says: a merit order over the hourly residual load, to the cent."""
+    shares = {"h0_a_p_pu": 0.4, "g0_a_p_pu": 0.4, "l2_a_p_pu": 0.2, "wp4_p_pu": -0.15, "wp7_p_pu": -0.15,
+              "pv3_p_pu": -0.1, "pv5_p_pu": -0.1}
+    residual = sum(share * source[name] / source[name].mean() for name, share in shares.items())
+    r = np.asarray(residual).reshape(-1, 4).mean(axis=1).repeat(4)
+    expected = np.maximum(70 * r + 20 + 30 * np.maximum(r - 1, 0) ** 2, 0)
+    price = load_profile(SHIPPED / "simbench_price.parquet").values[:, 0]
+    np.testing.assert_allclose(price, expected, atol=0.00502)
+    assert 50 < price.mean() < 70

@@ -9,7 +9,11 @@ from cosim.devices.breaker import Breaker, BreakerConfig
 from cosim.devices.capacitor import Capacitor, CapacitorConfig
 from cosim.devices.generator import Generator, GeneratorConfig
 from cosim.devices.load import Load, LoadConfig
+from cosim.devices.meter import Meter, MeterConfig
+from cosim.devices.pq_source import PQSource, PQSourceConfig
+from cosim.devices.pq_store import PQStore, PQStoreConfig
 from cosim.devices.pv import PV, PVConfig
+from cosim.devices.signal import Signal, SignalConfig
 from cosim.devices.tap_changer import TapChanger, TapChangerConfig
 from cosim.devices.wind import Wind, WindConfig
 
@@ -52,6 +56,20 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
     "load": (Load, make(LoadConfig, {"bus": "b1", "p_kw": 10, "power_factor": 0.9, "profile": SUN},
                         {"element": "house", "zip_p": (0.4, 0.3, 0.3), "zip_q": (1, 0, 0)},
                         {"bus": 3, "p_kw": 3, "q_kvar": 1})),
+    "pq_source": (PQSource, make(
+        PQSourceConfig,
+        {"bus": "b1", "region": ((0, -30), (20, -30), (30, -15), (30, 15), (20, 30), (0, 30)), "profile": SUN,
+         "profile_unit": "kw", "q_default_kvar": 12},
+        {"element": "roof", "region": ((0, 0), (9, 3), (9, -3))},
+        {"bus": "b2", "region": ((0, -5), (0, 5), (20, 0)), "profile": {**SUN, "scale": 0.001}})),
+    "pq_store": (PQStore, make(
+        PQStoreConfig,
+        {"bus": "b1", "e_rated_kwh": 100, "region": ((-50, -25), (-30, -50), (30, -50), (50, -25), (50, 25), (30, 50),
+                                                     (-30, 50), (-50, 25))},
+        {"bus": "b2", "e_rated_kwh": 1, "region": ((-20, 0), (0, -20), (50, 0), (0, 20)), "self_discharge_per_h": 0.01,
+         "q_default_kvar": -7},
+        {"element": "roof", "e_rated_kwh": 5, "region": ((0, 4), (-9, 0), (0, -4)), "soc_start": 0.1})),
+    "meter": (Meter, make(MeterConfig, {"of": ("d0",), "buy": SUN, "sell_add_per_kwh": 0.1}, {"of": ("*", "d1")})),
     "pv": (PV, make(
         PVConfig, {"bus": "b1", "p_rated_kw": 100, "profile": SUN, "profile_unit": "w_m2", "mode": "volt_var"},
         {"element": "roof", "mode": "volt_var", "olrt_s": 0, "s_rated_kva": 9},
@@ -59,6 +77,7 @@ KINDS: dict[str, tuple[Any, list[Any]]] = {
         {"bus": "b2", "p_rated_kw": 20, "mode": "volt_var_volt_watt", "olrt_s": 0, "volt_watt_olrt_s": 0},
         {"bus": "b2", "p_rated_kw": 20, "mode": "fixed_power_factor", "power_factor": 0.95},
         {"bus": "b2", "p_rated_kw": 20, "s_rated_kva": 18, "mode": "volt_watt", "priority": "p"})),
+    "signal": (Signal, make(SignalConfig, {"profile": SUN}, {"profile": WIND, "ahead_s": 600})),
     "tap_changer": (TapChanger, make(TapChangerConfig, {"trafo": "t0", "delay_s": 3, "delay_next_s": 1},
                                      {"trafo": "t1", "bus": "b2", "auto": False})),
     "wind": (Wind, make(WindConfig, {"bus": "b5", "p_rated_kw": 2000, "profile": WIND},

@@ -90,3 +90,18 @@ def test_a_move_of_the_shield_is_published() -> None:
     simulation.submit("bat.p_set_kw", 50.0, "test")
     simulation.advance_to(2_000_000)
     assert [points.read(name) for name in names] == [0, 0, 0]
+
+
+def test_rows_of_a_group_that_nobody_requires_are_worked_out_when_asked() -> None:
+    """A battery's energy is required, its counters are not: they are right all the same, once asked for."""
+    battery = {"kind": "battery", "name": "bat", "bus": "18", "e_rated_kwh": 1, "p_max_kw": 100}
+    observer = agent(actuate=["bat.p_set_kw"], observe=["bat.soc"])
+    partly = world(devices=[battery], agents=[observer], record={"points": ["bat.soc"]})
+    wholly = world(devices=[battery], agents=[observer])
+    wholly.points.require(np.arange(len(wholly.points)))
+    partly.points.require(partly.points.ids_of(["bat.soc"]))
+    looks = [at_each_second(simulation, lambda points: (points.published[points.id_of("bat.soc")],
+                                                        points.values.tobytes()))
+             for simulation in (partly, wholly)]
+    assert looks[0] == looks[1]
+    assert len({soc for soc, _ in looks[0]}) > 1

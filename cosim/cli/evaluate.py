@@ -1,0 +1,131 @@
+"""``gridloop evaluate``: what policies are worth, over seeds and channel qualities, beside others."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosim.cli.engine import Engine
+from cosim.cli.evaluated import evaluation_table
+from cosim.cli.files import refuse_other, write_new
+from cosim.cli.learning import add_learning_scenario, needing, seeds_of
+from cosim.cli.learning_progress import counting
+from cosim.cli.outcome import Exit, Outcome, UsageError, plain
+from cosim.errors import GridloopError, ScenarioError
+
+if TYPE_CHECKING:
+    from cosim.scenario import LoadedScenario
+    from policies.evaluate import Evaluation, Plan
+
+NAME = "evaluate"
+SUMMARY = "play a scenario's policies over seeds and channel qualities, beside others, with confidence intervals"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own arguments."""
+    add_learning_scenario(parser)
+    parser.add_argument("--bundle", action="append", default=[], type=Path, metavar="DIR",
+                        help="a trained policy for all learners (gridloop train; repeatable)")
+    parser.add_argument("--against", metavar="NAME,…",
+                        help="others to play: as_is (the scenario's own policies), none, droop (volt-var, IEEE 1547 "
+                             "category B), random; differences are from the first (default: as_is)")
+    parser.add_argument("--seeds", metavar="N|A,B,…", default="5",
+                        help="how many episodes, or their seeds (default: 5)")
+    parser.add_argument("--channels", metavar="QUALITY,…", default="scenario",
+                        help="qualities of the learners' telemetry: scenario (as the file says), ideal, or "
+                             "delay=0.5s, jitter=200ms, loss=20%%, joined by + (default: scenario)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--yardstick", type=Path, metavar="FILE",
+                        help="known values, JSON (default: yardsticks/<scenario>.json beside the scenario)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a row an episode")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="write a picture of one figure, SVG")
+    parser.add_argument("--figure", default="return", metavar="NAME",
+                        help="the figure in the picture (default: return; --json names all)")
+    parser.add_argument("--force", action="store_true", help="replace files that are there")
+    parser.add_argument("--allow-plugins", action="store_true",
+                        help="load the Python code that the scenario's `plugins` names")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
+    """Play every episode; Ctrl-C ends with what is done."""
+    from cosim.scenario import load_scenario
+
+    loaded = load_scenario(args.scenario, overrides=args.overrides, registry=engine.registry(),
+                           allow_plugins=args.allow_plugins)
+    _check_files(args)
+    with needing("evaluating"):
+        plan = _plan(args, loaded)
+        evaluation = _played(args, engine, plan)
+        written = _written(args, evaluation)
+    lines = [evaluation_table(evaluation), *(f"wrote {path}" for path in written)]
+    data = {**plain(evaluation.to_dict()), "status": "done" if evaluation.complete else "stopped",
+            "files": [str(path) for path in written]}
+    return Outcome(Exit.DONE if evaluation.complete else Exit.FAILED, "\n".join(lines), data)
+
+
+def _plan(args: argparse.Namespace, loaded: LoadedScenario) -> Plan:
+    from policies.evaluate import Plan, Source, named, qualities, yardsticks
+    from policies.evaluate.yardstick import beside
+    from policies.placement import learner_entries
+
+    try:
+        learner_entries(loaded.scenario)
+        others = [word.strip() for word in (args.against or "as_is").split(",") if word.strip()]
+        controllers = [named(word) for word in (*others, *map(str, args.bundle))]
+        known = yardsticks(args.yardstick) if args.yardstick is not None else beside(loaded.base_dir,
+                                                                                  loaded.scenario.name)
+        return Plan(Source.of(loaded), tuple(controllers), seeds_of(args.seeds, loaded.scenario.seed),
+                    qualities(args.channels), args.agents, None, args.duration, known)
+    except GridloopError as error:
+        raise _as_usage(error) from None
+
+
+def _as_usage(error: GridloopError) -> GridloopError:
+    """What is wrong with what was asked for is the asker's: nothing was played yet."""
+    return error if isinstance(error, ScenarioError) else UsageError(str(error))
+
+
+def _played(args: argparse.Namespace, engine: Engine, plan: Plan) -> Any:
+    played = 0
+
+    def on_episode(_: Any, done: int, total: int) -> None:
+        nonlocal played
+        played = done
+        reporter(done, total)
+
+    with counting(quiet=args.quiet or args.json, what="episode") as reporter:
+        try:
+            return engine.evaluate(plan, args.workers, on_episode, reporter.should_stop)
+        except GridloopError as error:
+            raise error if played else _as_usage(error) from None
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """What could not be written is said before an hour of episodes."""
+    if args.picture is not None:
+        if args.picture.suffix.lower() != ".svg":
+            raise UsageError(f"--picture: found {args.picture.name!r:.60}; expected a name that ends in .svg")
+        refuse_other(args.picture, "<svg")
+    for path in (args.csv, args.picture):
+        if path is not None and path.exists() and not args.force:
+            raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no folder {path.absolute().parent}")
+
+
+def _written(args: argparse.Namespace, evaluation: Evaluation) -> list[Path]:
+    written = []
+    if args.csv is not None:
+        write_new(args.csv, evaluation.to_csv(), force=args.force)
+        written.append(args.csv)
+    if args.picture is not None:
+        from policies.evaluate.picture import svg
+
+        names = list(dict.fromkeys(name for cell in evaluation.cells() for name in cell.figures))
+        if args.figure not in names:
+            raise UsageError(f"--figure: found {args.figure!r:.60}; expected one of {', '.join(names)}")
+        write_new(args.picture, svg(evaluation, args.figure), force=args.force)
+        written.append(args.picture)
+    return written

@@ -1,0 +1,60 @@
+"""Which folder a training writes into, and what happens to one that is there already."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cosim.cli.outcome import UsageError
+
+#: What a training leaves first; any of these makes a folder one.
+_MARKS = ("metrics.csv", "checkpoints", "bundle", "start", "seed-*")
+
+
+def check_free_training(folder: Path, *, force: bool) -> None:
+    """Raises UsageError unless a training may be written into `folder`."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; expected a folder")
+        if not folder.exists() or not any(folder.iterdir()):
+            return
+    except OSError as error:  # a name too long, a folder that may not be read
+        raise UsageError(f"{str(folder)[:200]}: cannot be used: {error.strerror or error}") from None
+    if not _is_training(folder):
+        raise UsageError(f"{folder}: holds files that are no training; name another folder")
+    if not force:
+        raise UsageError(f"{folder}: holds a training already; name another folder, or --force to replace it, or "
+                         f"--resume {folder} to go on with it")
+
+
+@contextmanager
+def replacing_training(folder: Path) -> Iterator[None]:
+    """Put an existing training aside while a new one begins; it comes back when nothing new was written."""
+    if not _is_training(folder):
+        yield
+        return
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if aside.exists():
+        raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
+    folder.rename(aside)
+    try:
+        yield
+    finally:
+        if has_begun(folder):
+            shutil.rmtree(aside)
+        else:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            aside.rename(folder)
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether anything that a training learned is in `folder` (or in that of one of its seeds)."""
+    return any(next(folder.glob(pattern), None) is not None for pattern in
+               ("metrics.csv", "checkpoints/*", "seed-*/metrics.csv", "seed-*/checkpoints/*"))
+
+
+def _is_training(folder: Path) -> bool:
+    return any(next(folder.glob(mark), None) is not None for mark in _MARKS)

@@ -1,0 +1,176 @@
+"""What every view shows of learners: their spaces, observations, actions and infos, in one form.
+
+Infos are flat and keep their keys from reset to the end (TorchRL and vectorised environments need that): ``due``
+(bool), ``dt`` and ``age`` (s; infinite where nothing has been received yet), ``cost.<name>`` of each cost signal, and
+with `explain` ``term.<name>`` of each term of the reward, weighted: they add up to it (before it is clipped, and
+without ``end_reward``).  Costs and terms come when the reward does: with the agent's own next decision, or at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from cosim.encoding.features import Encoded
+from cosim.env.event import Decision, EventEnv
+from cosim.env.spaces import action_space, observation_space, row_of
+from cosim.errors import GridloopError
+from cosim.points import Vector
+
+#: A learner's name, its index, and its part of the flat observation.
+Place = tuple[str, int, slice]
+
+RENDER_MODES = ("human", "ansi", "rgb_array")
+
+
+class Faces:
+    """The learners of one `EventEnv` as spaces of Gymnasium and dictionaries by name."""
+
+    def __init__(self, core: EventEnv, *, explain: bool = True) -> None:
+        self.core = core
+        self.masked = tuple(bool(agent.learn.act.masks) for agent in core.agents)
+        self.places: tuple[Place, ...] = tuple(zip(core.names, range(len(core.names)), core.encoder.slices,
+                                                   strict=True))
+        self.observation_spaces: dict[str, spaces.Space[Any]] = {
+            name: observation_space(core.specs[i], masked=self.masked[i]) for name, i, _ in self.places}
+        self.action_spaces: dict[str, spaces.Space[Any]] = {
+            name: action_space(core.specs[i].action) for name, i, _ in self.places}
+        self._any_mask = any(self.masked)
+        self._mixed = tuple(spec.action.kind == "mixed" for spec in core.specs)
+        self._bare: dict[str, Any] = {f"cost.{name}": 0.0 for name in core.cost_names}
+        self.cost_keys = tuple(self._bare)
+        self._terms: list[tuple[str, ...]] = [() for _ in core.names]
+        self._starts = [0] * (len(core.names) + 1)
+        if explain:
+            self._name_terms()
+
+    def _name_terms(self) -> None:
+        """Keys of each learner's terms, and where each share of the meter is added up; equal names are one."""
+        core = self.core
+        keys: list[dict[str, None]] = [{} for _ in core.names]
+        shares = [(agent, f"term.{name}") for agent, name in zip(core.term_agents.tolist(), core.term_names,
+                                                                 strict=True)]
+        costs = frozenset(core.cost_names)
+        for agent, key in shares:
+            if key.removeprefix("term.") not in costs:
+                keys[agent][key] = None
+        self._terms = [tuple(each) for each in keys]
+        starts = np.concatenate(([0], np.cumsum([len(each) for each in keys]))).astype(np.int64)
+        self._starts = [int(start) for start in starts]
+        # What is a cost goes to a slot of its own, behind all others.
+        self._slots = np.array([starts[agent] + self._terms[agent].index(key) if key in keys[agent] else starts[-1]
+                                for agent, key in shares], np.int64)
+
+    # -- observations and actions ----------------------------------------------------------------------------------
+
+    def observations(self, decision: Decision, places: Sequence[Place]) -> dict[str, Any]:
+        """What these learners see, elements of their spaces."""
+        flat = decision.observation
+        if not self._any_mask:
+            return {name: flat[part] for name, _, part in places}
+        return {name: self.observation(flat, i, part) for name, i, part in places}
+
+    def observation(self, flat: Encoded, index: int, part: slice) -> Any:
+        """What one learner sees."""
+        return {"observation": flat[part], "action_mask": self.mask(index)} if self.masked[index] else flat[part]
+
+    def mask(self, index: int) -> NDArray[np.int8]:
+        """1 for every open choice of a learner that has masks."""
+        masks = self.core.masks(index)
+        assert masks is not None
+        return np.concatenate(masks).astype(np.int8)
+
+    def rows(self, actions: Any) -> dict[int | str, Any]:
+        """Actions by name as rows by index, of those that are due; None holds.
+
+        Raises GridloopError for a name that is no learner's.
+        """
+        core = self.core
+        if not actions.keys() <= self.action_spaces.keys():
+            for name in actions:
+                if name not in self.action_spaces:
+                    raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(core.names)}")
+        rows: dict[int | str, Any] = {}
+        names, mixed = core.names, self._mixed
+        for i in np.flatnonzero(core.last.due).tolist():
+            action = actions.get(names[i])
+            if action is not None:
+                rows[i] = row_of(core.specs[i].action, action) if mixed[i] else action
+        return rows
+
+    # -- infos -----------------------------------------------------------------------------------------------------
+
+    def infos(self, decision: Decision, places: Sequence[Place]) -> dict[str, dict[str, Any]]:
+        """Infos of these learners."""
+        due, dt_s, age_s = decision.due.tolist(), decision.dt_s.tolist(), self.ages(decision).tolist()
+        infos: dict[str, dict[str, Any]] = {name: {"due": due[i], "dt": dt_s[i], "age": age_s[i], **self._bare}
+                                            for name, i, _ in places}
+        if self.cost_keys:
+            rows = decision.cost.tolist()
+            for name, i, _ in places:
+                infos[name].update(zip(self.cost_keys, rows[i], strict=True))
+        if any(self._terms):
+            values = self.term_values()
+            for name, i, _ in places:
+                infos[name].update(zip(self._terms[i], values[self._starts[i]:self._starts[i + 1]], strict=True))
+        return infos
+
+    @property
+    def n_term(self) -> int:
+        """Number of terms of all learners."""
+        return self._starts[-1]
+
+    def term_places(self, index: int) -> list[tuple[int, str]]:
+        """Places of a learner's terms in `term_values`, and their keys."""
+        return list(enumerate(self._terms[index], self._starts[index]))
+
+    def ages(self, decision: Decision) -> Vector:
+        """Ages (n,) with infinity for NaN: it is equal to itself, as those who compare infos expect."""
+        return np.where(np.isnan(decision.age_s), np.inf, decision.age_s)
+
+    def term_values(self) -> list[float]:
+        """Weighted terms of the last reading, learner after learner, in the order of their keys."""
+        n = self._starts[-1]
+        values: list[float] = np.bincount(self._slots, self.core.weighted, n + 1)[:n].tolist()
+        return values
+
+
+def begun(core: EventEnv, seed: int | None) -> Decision:
+    """The first decision of an episode; raises GridloopError when there is none before its end."""
+    decision = core.reset(seed)
+    if decision.ended:
+        raise GridloopError(f"nobody has a decision in an episode of {core.simulation.end_us / 1e6:g} s "
+                            f"({', '.join(core.names)}); make it longer (learning.episode.duration_s)")
+    return decision
+
+
+def rendered(core: EventEnv, mode: str | None) -> Any:
+    """The grid now in a render mode: None, text, or a picture (h, w, 3) uint8."""
+    from cosim.env.rendering import picture, text
+
+    if mode is None:
+        return None
+    if mode == "rgb_array":
+        return picture(core)
+    shown = text(core)
+    if mode == "human":
+        print(shown)  # noqa: T201  # what human mode means
+        return None
+    return shown
+
+
+def known_mode(mode: str | None) -> str | None:
+    """The mode; raises GridloopError for one that does not exist."""
+    if mode is not None and mode not in RENDER_MODES:
+        raise GridloopError(f"render_mode '{mode}' is unknown; expected one of: {', '.join(RENDER_MODES)}")
+    return mode
+
+
+def metadata(core: EventEnv) -> dict[str, Any]:
+    """What PettingZoo and Gymnasium keep about an environment."""
+    return {"name": f"gridloop/{core.loaded.scenario.name}", "is_parallelizable": True,
+            "render_modes": list(RENDER_MODES), "render_fps": 4}

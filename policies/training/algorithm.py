@@ -1,0 +1,135 @@
+"""What a learning algorithm is to the training loop, and the table of those that there are.
+
+One object learns for one group of agents.  The loop collects that group's decisions with `actor_weights`, hands them
+to `update`, and saves `state_dict`: nothing else is shared, so an algorithm is one readable file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from cosim.encoding import LearnerSpec
+from cosim.errors import GridloopError
+from cosim.scenario.learning import Discount
+from policies.training.transitions import Transitions
+
+#: Arrays by name: weights, and everything else that an algorithm needs to go on bit for bit.
+State = dict[str, NDArray[Any]]
+
+
+class TrainingError(GridloopError):
+    """A training that cannot be set up, continued or trusted (a lost worker, a loss that is not a number)."""
+
+
+class Options(BaseModel):
+    """Hyperparameters of an algorithm; each algorithm has its own below this."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSetting:
+    """What an algorithm is told about its group.
+
+    `spec` is that of any member; `n_agents` members; `n_joint` numbers of the joint observation (0 unless the algorithm
+    `needs` it); `n_joint_action` numbers of all learners' rows; `members` are the group's learners by index;
+    `updates` is how often `update` will be called in the whole training (for schedules).
+    """
+
+    name: str
+    spec: LearnerSpec
+    members: tuple[int, ...]
+    cost_names: tuple[str, ...]
+    discount: Discount
+    seed: int
+    n_joint: int
+    n_joint_action: int
+    updates: int
+    cost_limits: Mapping[str, float] = field(default_factory=dict)
+    device: str = "cpu"
+
+    @property
+    def n_agents(self) -> int:
+        """Members of the group."""
+        return len(self.members)
+
+
+class Algorithm(Protocol):
+    """Learns one group's policy.  Made as ``Class(setting, options)`` with `options` of the class's `Options`.
+
+    `needs`: of ``joint`` (the joint observation at each decision, and at the next), ``joint_action`` (all learners'
+    rows in force after each decision), ``hidden`` (the actor's memory at each decision); the rest is always there.
+    """
+
+    Options: ClassVar[type[Options]]
+    on_policy: ClassVar[bool]
+    needs: frozenset[str]
+
+    def actor_description(self) -> dict[str, Any]:
+        """The actor network, as `policies.description` has it."""
+        ...
+
+    def actor_weights(self) -> dict[str, NDArray[np.float32]]:
+        """The actor's arrays: what workers act with until the next update.  Same names and shapes at all times."""
+        ...
+
+    def update(self, transitions: Transitions) -> dict[str, float]:
+        """Learn from one fragment of decisions; figures for the record (losses, entropy, …)."""
+        ...
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Everything (networks, optimisers, generators, memory) as arrays: enough to go on bit for bit."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An algorithm: where its class is, options that differ from the class's own, and its usual way of collecting."""
+
+    target: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fragment: int = 1024
+    """Decision instants per slot between updates."""
+
+
+ALGORITHMS: dict[str, Entry] = {
+    "ppo": Entry("policies.training.ppo:Ppo"),
+    "ippo": Entry("policies.training.ppo:Ppo"),
+    "mappo": Entry("policies.training.ppo:Ppo", {"centralised": True}),
+    "sac": Entry("policies.training.sac:Sac", fragment=64),
+    "td3": Entry("policies.training.td3:Td3", fragment=64),
+    "ddpg": Entry("policies.training.td3:Td3", {"twin": False}, fragment=64),
+    "maddpg": Entry("policies.training.td3:Td3", {"centralised": True}, fragment=64),
+    "dqn": Entry("policies.training.dqn:Dqn", fragment=64),
+}
+
+
+def entry(name: str) -> Entry:
+    """The algorithm of that name; TrainingError names the known ones."""
+    found = ALGORITHMS.get(name)
+    if found is None:
+        raise TrainingError(f"algo: found {name!r:.40}; expected one of {', '.join(ALGORITHMS)}")
+    return found
+
+
+def algorithm_class(name: str) -> Any:
+    """The class of an algorithm, imported when asked for (they need torch)."""
+    module, _, attribute = entry(name).target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def options_of(name: str, given: Mapping[str, Any]) -> Options:
+    """Its hyperparameters: defaults, the table's, then what is given; pydantic's error where that does not fit."""
+    options: Options = algorithm_class(name).Options.model_validate({**entry(name).options, **given})
+    return options

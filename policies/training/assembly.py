@@ -1,0 +1,122 @@
+"""A configuration as the parts of a training: the environment's recipe, algorithms by group, plan of collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from cosim.scenario.learning import Discount
+from policies.bundle import Bundle, GroupBundle
+from policies.description import Description
+from policies.training.algorithm import Algorithm, GroupSetting, TrainingError, algorithm_class
+from policies.training.collect import Collector, LocalCollector, ProcessCollector
+from policies.training.config import Engine, TrainConfig
+from policies.training.transitions import Shape
+from policies.training.worker import EnvRecipe, Plan
+
+#: Discount factor for every period of the fastest learner where neither training nor scenario says one.
+GAMMA = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """What a training works with.  `env` is never acted in: it knows names, groups and the scenario."""
+
+    config: TrainConfig
+    env: Any
+    discount: Discount
+    algorithms: Mapping[str, Algorithm]
+    plan: Plan
+
+
+def assemble(config: TrainConfig, recipe: EnvRecipe | None = None) -> Assembly:
+    """The parts; TrainingError (or the scenario's own error) for what does not fit together."""
+    recipe = recipe or EnvRecipe(arguments=_arguments(config))
+    env = recipe.make()
+    _check_groups(config, env)
+    discount = config.discount or env.discount or Discount(
+        gamma=GAMMA, per_s=min(spec.period_s for spec in env.specs))
+    arguments = {**(recipe.arguments or {}), "discount": discount.model_dump()}
+    algorithms = {name: _algorithm(config, env, name, discount) for name in env.groups}
+    shapes = {name: _shape(env, name, algorithm) for name, algorithm in algorithms.items()}
+    weights = {name: {key: tuple(array.shape) for key, array in algorithm.actor_weights().items()}
+               for name, algorithm in algorithms.items()}
+    plan = Plan(replace(recipe, arguments=arguments), config.seed, config.collection.slots, config.fragment, shapes,
+                {name: len(members) for name, members in env.groups.items()},
+                {name: algorithm.actor_description() for name, algorithm in algorithms.items()}, weights)
+    if config.bundle is not None:
+        _adopt(Path(config.bundle), algorithms)
+    return Assembly(config, env, discount, algorithms, plan)
+
+
+def _arguments(config: TrainConfig) -> dict[str, Any]:
+    return {"scenario": config.scenario, "agents": list(config.agents) if config.agents else None,
+            "overrides": list(config.overrides), "duration_s": config.duration_s}
+
+
+def _check_groups(config: TrainConfig, env: Any) -> None:
+    if config.algo == "ppo" and len(env.groups) > 1:
+        raise TrainingError(f"algo: 'ppo' learns one group; found {len(env.groups)} ({', '.join(env.groups)}); "
+                            f"expected ippo or mappo, `agents` that name one group, or one `learn.group` for all")
+
+
+def _algorithm(config: TrainConfig, env: Any, name: str, discount: Discount) -> Algorithm:
+    members = env.groups[name]
+    setting = GroupSetting(
+        name, env.specs[members[0]], tuple(members), tuple(env.cost_names), discount,
+        int(np.random.SeedSequence([config.seed, crc32(name.encode())]).generate_state(1)[0]), env.encoder.size,
+        sum(spec.action.width for spec in env.specs), config.iterations, config.cost_limits, config.device)
+    made: Algorithm = algorithm_class(config.algo)(setting, config.algorithm_options())
+    return made
+
+
+def _shape(env: Any, name: str, algorithm: Algorithm) -> Shape:
+    spec = env.specs[env.groups[name][0]]
+    needs = algorithm.needs
+    n_hidden = Description.of(algorithm.actor_description()).n_hidden
+    return Shape(spec.size, spec.action.width, len(env.cost_names), sum(spec.action.counts),
+                 env.encoder.size if "joint" in needs else 0,
+                 sum(s.action.width for s in env.specs) if "joint_action" in needs else 0, n_hidden)
+
+
+def _adopt(folder: Path, algorithms: Mapping[str, Algorithm]) -> None:
+    """Actors begin with those of a bundle, group by group."""
+    bundle = Bundle.load(folder)
+    for name, algorithm in algorithms.items():
+        adopt = getattr(algorithm, "adopt", None)
+        if adopt is None:
+            raise TrainingError(f"bundle: this algorithm cannot go on from one (group '{name}'); expected ppo, ippo "
+                                f"or mappo")
+        adopt(dict(bundle.group(name).weights))
+
+
+def collector(assembly: Assembly, logs: Path) -> Collector:
+    """Collection as configured."""
+    collection = assembly.config.collection
+    if collection.workers == 0:
+        return LocalCollector(assembly.plan)
+    if collection.engine is Engine.RAY:
+        from policies.training.ray_engine import RayCollector  # ray is optional
+
+        return RayCollector(assembly.plan, collection.workers, collection.timeout_s)
+    return ProcessCollector(assembly.plan, collection.workers, collection.timeout_s, logs)
+
+
+def bundle_of(assembly: Assembly, training: Mapping[str, Any]) -> Bundle:
+    """The policies as they are now."""
+    groups = {name: GroupBundle(assembly.env.specs[assembly.env.groups[name][0]],
+                                Description.of(algorithm.actor_description()), algorithm.actor_weights())
+              for name, algorithm in assembly.algorithms.items()}
+    loaded = getattr(assembly.env, "loaded", None)
+    scenario, shield = {}, {}
+    if loaded is not None:
+        from policies.bundle import scenario_digest
+
+        scenario = {"name": loaded.scenario.name, "digest": scenario_digest(loaded)}
+        shield = loaded.scenario.shield.model_dump(mode="json")
+    return Bundle(groups, scenario, shield, assembly.discount.model_dump(), training)

@@ -1,0 +1,134 @@
+"""What a training is: everything that decides its result, with its meaning, from YAML and ``--set``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cosim.scenario.learning import Discount
+from cosim.scenario.overrides import apply_overrides
+from cosim.scenario.yaml_tree import Places, parse_yaml
+from policies.training.algorithm import ALGORITHMS, Options, TrainingError, entry, options_of
+
+#: Largest file of a configuration.
+MAX_BYTES = 1 << 20
+
+
+class Engine(Enum):
+    """Where workers run."""
+
+    PROCESS = "process"
+    RAY = "ray"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Collection(_Part):
+    """How decisions are collected.  Slots and fragment decide the result; workers, engine and timeout do not."""
+
+    slots: int = Field(2, ge=1, le=4096, description="Environments side by side.")
+    fragment: int | None = Field(None, ge=1, le=1_000_000, description=(
+        "Decision instants per slot between updates (default: the algorithm's: 1024 for PPO, 64 for SAC, TD3, DQN)."))
+    workers: int = Field(2, ge=0, le=256, description="Processes; 0 acts in the learner's own process.")
+    pipeline: bool = Field(False, description=(
+        "Collect the next fragment, with the weights before the update, while the learner updates."))
+    engine: Engine = Field(Engine.PROCESS, description="`process`, or `ray` (needs ray; workers on a cluster).")
+    timeout_s: float = Field(600.0, gt=0, description="A worker that is silent for longer is taken for lost.")
+
+
+class Checkpoints(_Part):
+    """What is kept of a training on its way."""
+
+    every: int = Field(10, ge=1, description="Iterations between checkpoints.")
+    keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints that stay; the best stays besides.")
+
+
+class EarlyStop(_Part):
+    """When a training ends before its steps are done.  Returns are means over the last `window` episodes."""
+
+    window: int = Field(20, ge=1, le=10_000, description="Episodes that a mean return is taken over.")
+    patience: int | None = Field(None, ge=1, description="Iterations without a better mean return.")
+    target_return: float | None = Field(None, description="Mean return that is good enough.")
+
+
+class TrainConfig(_Part):
+    """One training.  The same configuration gives the same weights, bit for bit, on one machine type."""
+
+    scenario: str = Field(description="Name or file of the scenario.")
+    algo: str = Field("ppo", description=f"Algorithm: {', '.join(ALGORITHMS)}.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The algorithm's hyperparameters.")
+    steps: int = Field(1_000_000, ge=1, description="Decision instants over all slots.")
+    seed: int = Field(1, ge=0, lt=2**32, description="Decides weights, episodes and exploration.")
+    agents: tuple[str, ...] | None = Field(None, description="Learners by pattern (default: learning.agents).")
+    overrides: tuple[str, ...] = Field((), description="Changes to the scenario, as gridloop's --set.")
+    discount: Discount | None = Field(None, description=(
+        "Default: learning.discount, else 0.99 for every period of the fastest learner."))
+    duration_s: float | None = Field(None, gt=0, description="Length of an episode (default: the scenario's).")
+    cost_limits: dict[str, float] = Field(default_factory=dict, description=(
+        "Limits of the scenario's costs, per second, by name: PPO learns to keep them."))
+    collection: Collection = Field(default_factory=Collection, description="How decisions are collected.")
+    checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="What is kept on the way.")
+    stop: EarlyStop = Field(default_factory=EarlyStop, description="When it ends early.")
+    bundle: str | None = Field(None, description="A bundle to go on from: its actors are the first ones.")
+    device: str = Field("cpu", description="Where networks learn: cpu or cuda.")
+    threads: int = Field(1, ge=1, le=64, description="Threads of the learner; part of the result (sums change order).")
+
+    @property
+    def fragment(self) -> int:
+        """Decision instants per slot between updates."""
+        return self.collection.fragment or entry(self.algo).fragment
+
+    @property
+    def iterations(self) -> int:
+        """Updates in the whole training."""
+        return max(1, -(-self.steps // (self.fragment * self.collection.slots)))
+
+    def algorithm_options(self) -> Options:
+        """Hyperparameters of the algorithm, checked."""
+        try:
+            return options_of(self.algo, self.options)
+        except ValidationError as error:
+            raise TrainingError(_listed(error, "options.")) from None
+
+
+def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequence[str] = (),
+                **given: Any) -> TrainConfig:
+    """A configuration from a YAML file or plain data, changed by ``path=value`` texts, completed by `given`.
+
+    Raises TrainingError, naming every field that does not fit.
+    """
+    content = _read(data) if isinstance(data, Path) else deepcopy(dict(data or {}))
+    content |= given
+    problems = apply_overrides(content, overrides, Places())
+    if problems:
+        raise TrainingError("\n".join(map(str, problems)))
+    try:
+        config = TrainConfig.model_validate(content)
+    except ValidationError as error:
+        raise TrainingError(_listed(error)) from None
+    config.algorithm_options()
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise TrainingError(f"{path}: larger than {MAX_BYTES} bytes; expected a training's configuration")
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read ({error})") from None
+    if tree.problems or not isinstance(tree.data, dict):
+        raise TrainingError("\n".join(map(str, tree.problems)) or f"{path}: expected a mapping")
+    return tree.data
+
+
+def _listed(error: ValidationError, prefix: str = "") -> str:
+    return "\n".join(f"{prefix}{'.'.join(map(str, item['loc']))}: {item['msg']}; found {item['input']!r:.60}"
+                     for item in error.errors())

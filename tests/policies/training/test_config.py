@@ -1,0 +1,55 @@
+"""Configurations: where they come from and what is said of wrong ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from policies.training.algorithm import ALGORITHMS, TrainingError, algorithm_class, options_of
+from policies.training.config import TrainConfig, load_config
+
+
+def test_a_file_changed_by_overrides(tmp_path: Path) -> None:
+    """YAML, then path=value, then what is given by name."""
+    file = tmp_path / "train.yaml"
+    file.write_text("scenario: tour\nsteps: 1000\noptions: {lr: 0.01}\ncollection: {slots: 4}\n")
+    config = load_config(file, ["options.lr=0.02", "collection.fragment=50"], seed=9)
+    assert (config.options["lr"], config.fragment, config.seed, config.iterations) == (0.02, 50, 9, 5)
+
+
+def test_everything_wrong_is_named() -> None:
+    """Fields of the training and, by their own path, of the algorithm."""
+    with pytest.raises(TrainingError, match=r"(?s)steps:.*colection:"):
+        load_config({"scenario": "tour", "steps": -1, "colection": {}})
+    with pytest.raises(TrainingError, match=r"options.learning_rate: Extra inputs"):
+        load_config({"scenario": "tour", "options": {"learning_rate": 1}})
+    with pytest.raises(TrainingError, match=r"algo: found 'pppo'; expected one of ppo, ippo, mappo"):
+        load_config({"scenario": "tour", "algo": "pppo"})
+    with pytest.raises(TrainingError, match="expected PATH=VALUE"):
+        load_config({"scenario": "tour"}, ["steps"])
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    """Missing, or no mapping."""
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(TrainingError, match="expected a mapping"):
+        load_config(tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_table_is_true(name: str) -> None:
+    """Every algorithm is there, and its options have a meaning each."""
+    options = options_of(name, {})
+    assert isinstance(options, algorithm_class(name).Options)
+    assert all(field.description for field in type(options).model_fields.values())
+
+
+def test_every_setting_is_documented() -> None:
+    """Descriptions, down to the parts."""
+    for field in TrainConfig.model_fields.values():
+        assert field.description
