@@ -17,7 +17,7 @@ the simulation (agents, schedules, disturbances): deterministic from scenario an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, IntEnum
 from math import isnan
 from sys import float_info
@@ -207,12 +207,18 @@ class CommandInbox:
                                   NEVER_US, status, True))
         return status
 
-    def submit_action(self, ids: Sequence[int], values: Sequence[float] | Vector, agent: str) -> None:
-        """What an agent decided outside does now (`on_action` takes it on); journalled as one row."""
-        wanted = tuple(values.tolist() if isinstance(values, np.ndarray) else map(float, values))
-        points = ids if ids.__class__ is tuple else tuple(map(int, ids))
-        self._enter_later(Command(self._entry_us(None), CommandKind.ACTION, agent, Authority.AGENT, points, wanted,
-                                  NEVER_US, CommandStatus.ACCEPTED, True))
+    def submit_actions(self, actions: Iterable[tuple[str, tuple[int, ...], Sequence[float] | Vector]]) -> None:
+        """What agents decided outside do now, as (agent, ids, values): `on_action` takes them on, one after another.
+
+        Each is journalled as a row of its own; they enter together.
+        """
+        t_us = self._entry_us(None)
+        commands = [_new(Command, (t_us, CommandKind.ACTION, agent, Authority.AGENT, ids, tuple(
+            values.tolist() if values.__class__ is np.ndarray else map(float, values)), NEVER_US, _ACCEPTED, True))
+            for agent, ids, values in actions]
+        if commands:
+            self._coming += len(commands)
+            self._kernel.at(t_us, self._arrive_together, commands, Phase.DECIDE)
 
     def skip_scans(self, until_us: int, source: str) -> None:
         """Drop the scans after this instant up to and including `until_us`; journalled, so a replay drops them too."""
@@ -348,6 +354,10 @@ class CommandInbox:
     def _arrive(self, command: Command) -> None:
         self._coming -= command.status is _ACCEPTED
         self._enter(command)
+
+    def _arrive_together(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            self._arrive(command)
 
     def _enter(self, command: Command) -> None:
         self._journal.command(command)

@@ -33,6 +33,8 @@ from cosim.errors import FolderError, RecordError
 from policies.training.transitions import Array, Transitions
 
 FORMAT = 1
+#: Discount factor a decision period where nobody says one, as in training.
+GAMMA = 0.99
 #: The oldest version whose loader reads this layout is what data sets say of themselves.
 MINARI_VERSION = "0.5.0"
 METADATA = "metadata.json"
@@ -40,7 +42,8 @@ METADATA = "metadata.json"
 MAX_STEPS, MAX_EPISODES, MAX_METADATA_BYTES = 131_071, 1_000_000, 16 * 2**20
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,63}")
-_SPEC = TypeAdapter(LearnerSpec)
+_SPEC, _SPECS = TypeAdapter(LearnerSpec), TypeAdapter(tuple[LearnerSpec, ...])
+_OWN = ("format", "group", "spec", "members", "cost_names")
 
 
 class DatasetError(RecordError):
@@ -71,13 +74,17 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Episodes of one group; `about` (scenario, shield, discount, how it was made) is plain data."""
+    """Episodes of one group; `about` (scenario, shield, discount, how it was made) is plain data.
+
+    `spec` is that of one agent, `members` those of the others.
+    """
 
     group: str
     spec: LearnerSpec
     cost_names: tuple[str, ...]
     episodes: tuple[Episode, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[LearnerSpec, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -111,8 +118,8 @@ class Dataset:
     def _metadata(self, name: str, size: int) -> dict[str, Any]:
         n = self.spec.size
         clip = [float(self.spec.clip)] * n
-        ours = {"format": FORMAT, "group": self.group, "spec": self.spec.to_dict(), "cost_names": list(self.cost_names),
-                **self.about}
+        ours = {"format": FORMAT, "group": self.group, "spec": self.spec.to_dict(),
+                "members": [spec.to_dict() for spec in self.members], "cost_names": list(self.cost_names), **self.about}
         return {"dataset_id": name, "minari_version": MINARI_VERSION, "data_format": "arrow", "jpeg_encoding": False,
                 "total_episodes": len(self.episodes), "total_steps": self.steps, "dataset_size": round(size / 1e6, 1),
                 "observation_space": json.dumps({"type": "Box", "dtype": "float32", "shape": [n],
@@ -126,14 +133,14 @@ class Dataset:
         metadata = _metadata(data)
         ours = metadata["gridloop"]
         try:
-            spec = _SPEC.validate_python(ours["spec"])
+            spec, members = _SPEC.validate_python(ours["spec"]), _SPECS.validate_python(ours["members"])
             n, costs, group = int(metadata["total_episodes"]), tuple(map(str, ours["cost_names"])), str(ours["group"])
         except (ValidationError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(f"{data / METADATA}: {type(error).__name__}: {error!s:.200}") from None
         if not 0 <= n <= MAX_EPISODES:
             raise DatasetError(f"{data / METADATA}: total_episodes is {n}; expected at most {MAX_EPISODES:,}")
-        about = {key: value for key, value in ours.items() if key not in ("format", "group", "spec", "cost_names")}
-        return cls(group, spec, costs, tuple(_read(data / str(i), spec) for i in range(n)), about)
+        about = {key: value for key, value in ours.items() if key not in _OWN}
+        return cls(group, spec, costs, tuple(_read(data / str(i), spec) for i in range(n)), about, members)
 
 
 def load_all(path: Path) -> tuple[Dataset, ...]:

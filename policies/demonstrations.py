@@ -2,8 +2,8 @@
 
 The environment is the one that learners are trained in; at each decision the scripted policy of every learner that is
 due answers instead, and its setpoints are stored as the row nearest to them.  A policy that says nothing leaves its
-last row in force, and that is what is stored; decisions (and rewards) before its first answer are not.  `noise` tries out what is
-beside the policy: without it a data set says nothing about what would have been better.
+last row in force, and that is what is stored; decisions (and rewards) before its first answer are not.  `noise` tries
+out what is beside the policy: without it a data set says nothing about what would have been better.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from cosim.scenario.learning import Discount
 from policies.bundle import scenario_digest
-from policies.datasets import Dataset, Episode
+from policies.datasets import GAMMA, Dataset, Episode
 from policies.training.scenario_env import scenario_env
 from policies.training.transitions import Array
 
@@ -35,6 +36,8 @@ class Recording:
     duration_s: float | None = None
     agents: tuple[str, ...] | None = None
     overrides: tuple[str, ...] = ()
+    discount: Discount | None = None
+    """Of rewards within an interval; default: learning.discount, else 0.99 a period of the fastest learner."""
 
 
 def record(scenario: str, out: Path, recording: Recording | None = None,
@@ -44,7 +47,7 @@ def record(scenario: str, out: Path, recording: Recording | None = None,
     Raises ScenarioError for a scenario without learners, FolderError where there are data sets already.
     """
     recording = recording or Recording()
-    env = scenario_env(scenario, recording.agents, recording.overrides, duration_s=recording.duration_s)
+    env = _env(scenario, recording)
     found: list[Episode] = []
     for number in range(recording.episodes):
         found += _Scribe(env, recording, recording.seed + number).episode()
@@ -57,8 +60,19 @@ def record(scenario: str, out: Path, recording: Recording | None = None,
              "discount": env.discount.model_dump() if env.discount else None,
              "recorded": {"episodes": recording.episodes, "seed": recording.seed, "noise": recording.noise}}
     return tuple(Dataset(group, env.specs[members[0]], tuple(env.cost_names),
-                         tuple(e for e in found if e.agent in members and len(e)), about).save(out, _safe(name))
+                         tuple(e for e in found if e.agent in members and len(e)), about,
+                         tuple(env.specs[i] for i in members[1:])).save(out, _safe(name))
                  for group, members in env.groups.items())
+
+
+def _env(scenario: str, recording: Recording) -> Any:
+    """The environment with the discount that a training would use."""
+    def made(discount: Discount | None) -> Any:
+        return scenario_env(scenario, recording.agents, recording.overrides,
+                            discount.model_dump() if discount else None, duration_s=recording.duration_s)
+
+    env = made(recording.discount)
+    return env if env.discount else made(Discount(gamma=GAMMA, per_s=min(spec.period_s for spec in env.specs)))
 
 
 @dataclass(slots=True)
@@ -109,8 +123,9 @@ class _Scribe:
             life.masks.append(np.concatenate(masks))
 
     def _act(self, decision: Any) -> None:
-        scripted = {i: setpoints for i, setpoints in self.env.scripted().items() if not np.isnan(setpoints).all()}
-        held, rows = {}, {}
+        answers = self.env.scripted()
+        scripted = {i: setpoints for i, setpoints in answers.items() if not np.isnan(setpoints).all()}
+        rows = {}
         for i in np.flatnonzero(decision.due).tolist():
             life, codec = self.lives[i], self.env.codecs[i]
             if i not in scripted and not life.rows:
@@ -118,13 +133,11 @@ class _Scribe:
             row = self._row(codec, scripted.get(i), life.rows[-1] if life.rows else None)
             if self.recording.noise:
                 row = rows[i] = self._disturbed(i, row)
-            elif i in scripted:
-                held[i] = scripted[i]
             if not life.rows:
                 self._see(i, life, decision)
             life.rows.append(row.astype(np.float32))
-        # One call: what is committed first would make the others' learners no longer due.
-        self.env.commit_setpoints({**held, **{i: self.env.codecs[i].decode(row) for i, row in rows.items()}})
+        # As they are, also where they say nothing: an empty command goes over its channel as in `gridloop run`.
+        self.env.commit_setpoints({**answers, **{i: self.env.codecs[i].decode(row) for i, row in rows.items()}})
 
     @staticmethod
     def _row(codec: Any, setpoints: Array | None, last: Array | None) -> Array:

@@ -74,6 +74,12 @@ def _train(config: Any, out: Path, on_progress: Callable[[Any], None], resume: b
     return train(config, out, on_progress, resume=resume)
 
 
+def _train_offline(config: Any, dataset: Path, out: Path, on_progress: Callable[[str, int, Any], None]) -> Any:
+    from policies.training.offline import train_offline
+
+    return train_offline(config, dataset, out, on_progress)
+
+
 def _evaluate(plan: Any, workers: int, on_episode: Callable[[Any, int, int], None],
               should_stop: Callable[[], bool]) -> Any:
     from policies.evaluate import evaluate
@@ -122,6 +128,7 @@ class Engine:
     registry: Callable[[], Registry] = _registry
     serve: Callable[[LoadedScenario, Path, Any], Any] = _serve
     train: Callable[[Any, Path, Callable[[Any], None], bool], Any] = _train
+    train_offline: Callable[[Any, Path, Path, Callable[[str, int, Any], None]], Any] = _train_offline
     evaluate: Callable[[Any, int, Callable[[Any, int, int], None], Callable[[], bool]], Any] = _evaluate
     export: Callable[[Path, Path | None], Any] = _export
     dataset: Callable[[str, Path, Any, Callable[[int], None]], tuple[Path, ...]] = _dataset

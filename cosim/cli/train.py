@@ -13,6 +13,7 @@ from cosim.cli.learning import add_learning_scenario, needing, seeds_of
 from cosim.cli.learning_progress import showing
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import next_result
+from cosim.cli.train_offline import no_dataset, trained_offline
 from cosim.cli.trained import moved_table, progress_words, result_data, results_table
 from cosim.cli.training_folder import check_free_training, has_begun, replacing_training
 from cosim.errors import GridloopError, ScenarioError
@@ -26,7 +27,7 @@ SUMMARY = "learn policies in a scenario; ends with a bundle for run, serve and e
 #: Arguments that a training which goes on takes from its checkpoint.
 _FIXED = (("SCENARIO", "scenario"), ("--algo", "algo"), ("--seed", "seed"), ("--seeds", "seeds"),
           ("--set", "overrides"), ("--agents", "agents"), ("--duration", "duration"), ("--config", "config"),
-          ("--hyper", "hyper"),
+          ("--hyper", "hyper"), ("--option", "options"),
           ("--cost-limit", "cost_limits"), ("--from", "source"), ("--dataset", "dataset"), ("--out", "out"),
           ("--force", "force"), ("--device", "device"))
 
@@ -37,13 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--algo", metavar="NAME",
                         help="ppo, ippo, mappo, sac, td3, ddpg, maddpg, dqn; with --dataset cql, iql, awac, bc "
                              "(default: ppo)")
-    parser.add_argument("--steps", type=int, metavar="N", help="decision instants in all (default: 1,000,000)")
+    parser.add_argument("--steps", type=int, metavar="N",
+                        help="decision instants in all (default: 1,000,000); with --dataset batches (10,000)")
     parser.add_argument("--seed", type=int, metavar="N", help="decides weights, episodes and exploration (default: 1)")
     parser.add_argument("--seeds", metavar="N|A,B,…", help="several trainings, one a seed, in folders of their own")
     parser.add_argument("--workers", type=int, metavar="N",
                         help="processes that collect; 0: none beside this one (default: 2; no part of the result)")
     parser.add_argument("--hyper", action="append", default=[], metavar="NAME=VALUE",
                         help="a hyperparameter of the algorithm, e.g. lr=1e-3, hidden=[128,128] (repeatable)")
+    parser.add_argument("--option", dest="options", action="append", default=[], metavar="PATH=VALUE",
+                        help="any other value of the configuration, e.g. collection.slots=8, stop.patience=50, "
+                             "checkpoints.every=20 (repeatable)")
     parser.add_argument("--config", type=Path, metavar="FILE",
                         help="the whole configuration, YAML (policies/training/config.py); other options change it")
     parser.add_argument("--cost-limit", dest="cost_limits", action="append", default=[], metavar="NAME=RATE",
@@ -64,10 +69,13 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     with needing("training"):
         if args.resume is not None:
             return _resumed(args, engine)
+        if args.dataset is not None:
+            return trained_offline(args, engine)
         return _trained(args, engine)
 
 
 def _trained(args: argparse.Namespace, engine: Engine) -> Outcome:
+    no_dataset(args.algo)
     configs = _as_asked(lambda: _configs(args, engine))
     scenario = configs[0].scenario
     out = args.out if args.out is not None else next_result(f"{Path(scenario).stem}-{configs[0].algo}")
@@ -117,7 +125,7 @@ def _configs(args: argparse.Namespace, engine: Engine) -> list[TrainConfig]:
     from policies.training.config import load_config
 
     given = _given(args)
-    overrides = [f"options.{text}" for text in args.hyper]
+    overrides = [*args.options, *(f"options.{text}" for text in args.hyper)]
     overrides += [f"cost_limits.{text}" for text in args.cost_limits]
     if args.overrides:
         overrides.append(f"overrides={json.dumps(args.overrides)}")

@@ -18,6 +18,8 @@ def progress_words(progress: Any) -> str:
     parts = [f"{progress.steps:,} steps", f"{progress.episodes:,} episodes"]
     if progress.mean_return is not None:
         parts.append(f"return {_number(progress.mean_return)}")
+        if progress.mean_discounted is not None:
+            parts.append(f"discounted {_number(progress.mean_discounted)}")
         if progress.best is not None:
             parts.append(f"best {_number(progress.best)}")
     else:
@@ -38,16 +40,16 @@ def result_data(seed: int, folder: Path, result: Any) -> dict[str, Any]:
 
 
 def results_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """A line a training, and how far apart their best returns are."""
+    """A line a training, and how far apart their best scores (mean returns on the way) are."""
     rows = [[str(r["seed"]), r["reason"].replace("_", " "), f"{r['steps']:,}", _number(r["best"]), r["policy"]]
             for r in results]
-    lines = [columns(["seed", "ended", "steps", "best return", "bundle"], rows, left=2)]
+    lines = [columns(["seed", "ended", "steps", "best score", "bundle"], rows, left=2)]
     best = [r["best"] for r in results if r["best"] is not None and isfinite(r["best"])]
     if len(best) > 1:
         from policies.evaluate.statistics import summary
 
         found = summary(best)
-        lines.append(f"best return over {found.n} seeds: {_number(found.mean)} ± {_number(found.half_width)} "
+        lines.append(f"best score over {found.n} seeds: {_number(found.mean)} ± {_number(found.half_width)} "
                      f"(95 % interval), median {_number(found.median)}, worst {_number(found.worst)}")
     return "\n".join(lines)
 

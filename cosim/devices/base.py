@@ -90,9 +90,9 @@ class Group:
         super().__init_subclass__(**options)
         own = vars(cls)
         if "_restrict" in own and "_fits" not in own:
-            cls._fits = Group._fits  # type: ignore[method-assign]
+            cls._fits = Group._fits  # type: ignore[method-assign]  # the short cut is off
         if "measure" in own and "measure_rows" not in own:
-            cls.measure_rows = Group.measure_rows  # type: ignore[method-assign]
+            cls.measure_rows = Group.measure_rows  # type: ignore[method-assign]  # the short cut is off
 
     @classmethod
     def build(cls, configs: Sequence[Any], site: Site) -> Self:

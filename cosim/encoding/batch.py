@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ class ActionBatch:
         low, high = (np.concatenate([getattr(codec, end) for codec in codecs]) for end in ("low", "high"))
         self._middle, self._half = (low + high) / 2, (high - low) / 2
         ends = np.cumsum([0, *self.widths])
-        self._places: tuple[Ids, ...] = tuple(np.arange(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        self._places: tuple[Ids, ...] = tuple(np.arange(a, b) for a, b in pairwise(ends))
 
     def decode(self, rows: Mapping[int, Any]) -> dict[int, Vector]:
         """Setpoints (n_setpoint,) for rows (width,) by index of the learner; rows have their lengths."""

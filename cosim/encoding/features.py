@@ -83,7 +83,9 @@ class Encoder:
         self._held = [np.array(h, np.int64) for h in held]
         self._extras: dict[str, Ids] = {name: np.array(ids, np.int64) for name, ids in extras.items()}
         self._owners: dict[str, Ids] = {name: np.array(ids, np.int64) for name, ids in owners.items()}
-        self._periods = np.array([spec.period_s for spec in self.specs])
+        periods, clips = (np.array([getattr(spec, key) for spec in self.specs]) for key in ("period_s", "clip"))
+        self._units = {name: periods[ids] for name, ids in self._owners.items()}
+        self._most = {name: clips[ids] for name, ids in self._owners.items()}
         self._selected = self._selections()
 
     def _selections(self) -> dict[str, Ids]:
@@ -148,10 +150,10 @@ class Encoder:
             if name == "due":
                 out[places] = senses.due[owners]
             elif name == "age":
-                age = senses.age_s[owners] / self._periods[owners]
-                out[places] = np.where(np.isnan(age), self._most(owners), np.minimum(age, self._most(owners)))
+                # fmin: what has never arrived (NaN) is as old as can be.
+                out[places] = np.fmin(senses.age_s[owners] / self._units[name], self._most[name])
             elif name == "dt":
-                out[places] = np.minimum(senses.dt_s[owners] / self._periods[owners], self._most(owners))
+                out[places] = np.minimum(senses.dt_s[owners] / self._units[name], self._most[name])
             elif name == "quality":
                 assert senses.quality is not None
                 out[places] = senses.quality[self._selected[name]] != 0
@@ -161,6 +163,3 @@ class Encoder:
             else:
                 phase = tau * (senses.clock_us % CYCLES_US[name]) / CYCLES_US[name]
                 out[places[::2]], out[places[1::2]] = np.sin(phase), np.cos(phase)
-
-    def _most(self, owners: Ids) -> Vector:
-        return np.array([spec.clip for spec in self.specs])[owners]

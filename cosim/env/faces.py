@@ -8,6 +8,7 @@ without ``end_reward``).  Costs and terms come when the reward does: with the ag
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -158,7 +159,7 @@ def rendered(core: EventEnv, mode: str | None) -> Any:
         return picture(core)
     shown = text(core)
     if mode == "human":
-        print(shown)  # noqa: T201  # what human mode means
+        sys.stdout.write(f"{shown}\n")
         return None
     return shown
 

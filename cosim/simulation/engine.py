@@ -156,12 +156,12 @@ class Simulation:
         for name, values in actions.items():
             if name not in self._due:
                 raise GridloopError(f"commit: agent '{name}' is not due; due: {', '.join(self._due) or 'nobody'}")
-            expected = len(self.crew.agents[name].actuated)
+            expected = len(self.crew.agents[name].commanded)
             if len(values) != expected:
                 raise GridloopError(f"commit: agent '{name}' at t = {self.now_us / 1e6} s: {len(values)} values; "
                                     f"expected {expected} (one for each point in `actuate`)")
-        for name, values in actions.items():
-            self.inbox.submit_action(self.crew.agents[name].commanded, values, name)
+        agents = self.crew.agents
+        self.inbox.submit_actions((name, agents[name].commanded, values) for name, values in actions.items())
 
     def act(self, command: Command) -> None:
         """An outside action enters: it leaves the agent as its own would."""

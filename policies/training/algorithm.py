@@ -80,6 +80,10 @@ class Algorithm(Protocol):
         """The actor's arrays: what workers act with until the next update.  Same names and shapes at all times."""
         ...
 
+    def adopt(self, weights: dict[str, NDArray[np.float32]]) -> None:
+        """Begin with these weights of an actor of the same description; NetworkError where they do not fit."""
+        ...
+
     def update(self, transitions: Transitions) -> dict[str, float]:
         """Learn from one fragment of decisions; figures for the record (losses, entropy, …)."""
         ...

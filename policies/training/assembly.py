@@ -88,11 +88,7 @@ def _adopt(folder: Path, algorithms: Mapping[str, Algorithm]) -> None:
     """Actors begin with those of a bundle, group by group."""
     bundle = Bundle.load(folder)
     for name, algorithm in algorithms.items():
-        adopt = getattr(algorithm, "adopt", None)
-        if adopt is None:
-            raise TrainingError(f"bundle: this algorithm cannot go on from one (group '{name}'); expected ppo, ippo "
-                                f"or mappo")
-        adopt(dict(bundle.group(name).weights))
+        algorithm.adopt(dict(bundle.group(name).weights))
 
 
 def collector(assembly: Assembly, logs: Path) -> Collector:

@@ -42,9 +42,11 @@ class Progressed:
     since_best: int = 0
     """Iterations without a better score."""
     best: list[float] | None = None
-    """The best score: (whether costs keep their limits, mean return)."""
+    """The best score: (whether costs keep their limits, mean score of episodes)."""
     returns: list[float] = field(default_factory=list)
     """Returns of the last episodes, mean over learners."""
+    discounted: list[float] = field(default_factory=list)
+    """The same, discounted to their beginnings."""
     wall_s: float = 0.0
 
 

@@ -261,7 +261,8 @@ class ProcessCollector:
 
 def episode_of(data: Mapping[str, Any]) -> Episode:
     """From its plain data."""
-    return Episode(**{**data, "returns": tuple(data["returns"]), "costs": tuple(map(tuple, data["costs"]))})
+    return Episode(**{**data, "returns": tuple(data["returns"]), "discounted": tuple(data["discounted"]),
+                      "costs": tuple(map(tuple, data["costs"]))})
 
 
 @contextmanager

@@ -50,12 +50,22 @@ class Checkpoints(_Part):
     keep: int = Field(2, ge=1, le=1000, description="Newest checkpoints that stay; the best stays besides.")
 
 
-class EarlyStop(_Part):
-    """When a training ends before its steps are done.  Returns are means over the last `window` episodes."""
+class Score(Enum):
+    """What an episode is judged by."""
 
-    window: int = Field(20, ge=1, le=10_000, description="Episodes that a mean return is taken over.")
-    patience: int | None = Field(None, ge=1, description="Iterations without a better mean return.")
-    target_return: float | None = Field(None, description="Mean return that is good enough.")
+    DISCOUNTED = "discounted"
+    SUM = "sum"
+
+
+class EarlyStop(_Part):
+    """How policies are judged, and when a training ends before its steps are done; means over `window` episodes."""
+
+    score: Score = Field(Score.DISCOUNTED, description=(
+        "Return that the best policy is chosen by, mean over learners: `discounted` to the episode's beginning (what "
+        "is learned), or the plain `sum`."))
+    window: int = Field(20, ge=1, le=10_000, description="Episodes that a mean is taken over.")
+    patience: int | None = Field(None, ge=1, description="Iterations without a better score.")
+    target_return: float | None = Field(None, description="Score that is good enough.")
 
 
 class TrainConfig(_Part):

@@ -41,7 +41,7 @@ class Critics(nn.Module):
         for i in range(self._depth):
             x = torch.baddbmm(self.get_parameter(f"bias_{i}"), x, self.get_parameter(f"weight_{i}"))
             if i < self._depth - 1:
-                x = F.relu(x)
+                x = F.relu(x, inplace=True)  # the product before keeps its inputs only
         return x.squeeze(-1) if self._n_out == 1 else x
 
 

@@ -31,7 +31,7 @@ from policies.training.algorithm import TrainingError
 from policies.training.assembly import Assembly, assemble, bundle_of, collector
 from policies.training.checkpoint import Checkpoint, Progressed
 from policies.training.collect import Fragment
-from policies.training.config import TrainConfig
+from policies.training.config import Score, TrainConfig
 from policies.training.progress import METRICS, Board, OnProgress, Progress, Table
 from policies.training.worker import EnvRecipe
 
@@ -174,7 +174,7 @@ class Training:
             self._board.add(progress)
             if on_progress is not None:
                 on_progress(progress)
-            ends = self._ends(progress)
+            ends = self._ends()
             if ends or stops():
                 reason = ends or "stopped"
                 break
@@ -235,7 +235,8 @@ class Training:
         at.decisions += sum(len(rows) for rows in fragment.rows.values())
         at.episodes += len(fragment.episodes)
         at.returns += [float(np.mean(episode.returns)) for episode in fragment.episodes]
-        del at.returns[:-self.config.stop.window]
+        at.discounted += [float(np.mean(episode.discounted)) for episode in fragment.episodes]
+        del at.returns[:-self.config.stop.window], at.discounted[:-self.config.stop.window]
         at.wall_s += wall_s
 
     def _progress(self, fragment: Fragment, figures: dict[str, float], seconds: tuple[float, float]) -> Progress:
@@ -243,15 +244,19 @@ class Training:
         reward, costs, time_s = _rates(fragment)
         names = self.assembly.env.cost_names
         cost_rates = {name: float(cost) / time_s for name, cost in zip(names, costs, strict=True)}
-        mean = float(np.mean(at.returns)) if at.returns else None
-        self._judge(mean, cost_rates)
+        self._judge(self._score(), cost_rates)
         steps = self.config.fragment * self.config.collection.slots
-        return Progress(at.iteration, self.config.iterations, at.steps, at.decisions, at.episodes, mean,
-                        at.best[1] if at.best else None, reward / time_s, cost_rates, _interventions(fragment),
-                        wall_s - update_s, update_s, steps / wall_s, figures)
+        return Progress(at.iteration, self.config.iterations, at.steps, at.decisions, at.episodes,
+                        _mean(at.returns), _mean(at.discounted), at.best[1] if at.best else None,
+                        reward / time_s, cost_rates, _interventions(fragment), wall_s - update_s, update_s,
+                        steps / wall_s, figures)
+
+    def _score(self) -> float | None:
+        """What the last episodes are judged by."""
+        return _mean(self.at.returns if self.config.stop.score is Score.SUM else self.at.discounted)
 
     def _judge(self, mean: float | None, cost_rates: dict[str, float]) -> None:
-        """Keep the policy when it is the best so far: limits first, then returns of a full window of episodes."""
+        """Keep the policy when it is the best so far: limits first, then the score of the last episodes."""
         at = self.at
         if mean is None or len(at.returns) < min(self.config.stop.window, 5):
             return
@@ -261,8 +266,8 @@ class Training:
             at.best, at.since_best = [float(kept), mean], 0
             bundle_of(self.assembly, self._about()).save(self.out / BEST)
 
-    def _ends(self, progress: Progress) -> str | None:
-        stop, mean = self.config.stop, progress.mean_return
+    def _ends(self) -> str | None:
+        stop, mean = self.config.stop, self._score()
         if stop.target_return is not None and mean is not None and mean >= stop.target_return and (
                 len(self.at.returns) >= stop.window):
             return "target_return"
@@ -286,7 +291,12 @@ class Training:
                            f"--steps {config.steps}",
                 "algo": config.algo, "config": config.model_dump(mode="json"), "seed": config.seed,
                 "steps": self.at.steps, "decisions": self.at.decisions, "episodes": self.at.episodes,
-                "wall_s": round(self.at.wall_s, 1), "versions": _versions(), "returns": list(self.at.returns)}
+                "wall_s": round(self.at.wall_s, 1), "versions": _versions(), "returns": list(self.at.returns),
+                "discounted": list(self.at.discounted)}
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _rates(fragment: Fragment) -> tuple[float, np.ndarray[Any, Any], float]:

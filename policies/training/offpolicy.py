@@ -255,20 +255,21 @@ class OffPolicy(ABC):
         acts = transitions["joint_action"].astype(np.float32)
         width = self.setting.spec.action.width
         for agent in self.setting.members:
-            first = self._first_column(agent, width)
-            acts[transitions["agent"] == agent, first:first + width] = 0.0
+            first, mine = self._first_column(agent, width), transitions["agent"] == agent
+            if not np.array_equal(acts[mine, first:first + width], np.nan_to_num(transitions["action"][mine])):
+                raise TrainingError(f"group {self.setting.name}: found other numbers than agent {agent}'s action at "
+                                    f"columns {first} to {first + width - 1} of all learners' actions; expected to be "
+                                    f"told where it is (joint_action_at)")
+            acts[mine, first:first + width] = 0.0
         next_acts = np.where((follows >= 0)[:, None], acts[follows], acts)
         who = (transitions["agent"][:, None] == np.array(self.setting.members)).astype(np.float32)
         return {"others": np.concatenate([transitions["joint"], acts, who], 1),
                 "next_others": np.concatenate([transitions["next_joint"], next_acts, who], 1)}
 
     def _first_column(self, agent: int, width: int) -> int:
-        """Where the row of a learner begins among all rows."""
+        """Where the row of a learner begins among all rows: as told, else as if all were equally wide."""
         at: Mapping[int, int] = getattr(self.setting, "joint_action_at", {})
-        if not at and self._n_acts % width:
-            raise TrainingError(f"group {self.setting.name}: found {self._n_acts} numbers of all learners' actions, of "
-                                f"which own ones take {width}; expected to be told where (joint_action_at)")
-        return at[agent] if at else agent * width
+        return at.get(agent, agent * width)
 
     # -- state ----------------------------------------------------------------------------------------------------
 

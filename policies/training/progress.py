@@ -20,9 +20,10 @@ METRICS = "metrics.csv"
 class Progress:
     """One iteration, as it ended.
 
-    `mean_return` over the last episodes (None: none has ended yet; undiscounted, mean over learners) and `best` of all
-    so far; `reward_rate` per second of this fragment's decisions; `cost_rates` likewise by cost; `interventions` of the
-    shield per episode hour (None: not known); `figures` of the algorithms as ``group/name``.
+    `mean_return` over the last episodes, mean over learners (None: none has ended yet), `mean_discounted` likewise,
+    discounted to their beginnings, and the `best` score so far; `reward_rate` per second of this fragment's decisions;
+    `cost_rates` likewise by cost; `interventions` of the shield per episode hour (None: not known); `figures` of the
+    algorithms as ``group/name``.
     """
 
     iteration: int
@@ -31,6 +32,7 @@ class Progress:
     decisions: int
     episodes: int
     mean_return: float | None
+    mean_discounted: float | None
     best: float | None
     reward_rate: float
     cost_rates: Mapping[str, float]
@@ -44,9 +46,10 @@ class Progress:
         """Flat, for tables."""
         plain: dict[str, float | None] = {
             "iteration": self.iteration, "steps": self.steps, "decisions": self.decisions, "episodes": self.episodes,
-            "mean_return": self.mean_return, "best": self.best, "reward_rate": self.reward_rate,
-            "interventions_per_h": self.interventions, "collect_s": round(self.collect_s, 4),
-            "update_s": round(self.update_s, 4), "steps_per_s": round(self.steps_per_s, 1)}
+            "mean_return": self.mean_return, "mean_discounted": self.mean_discounted, "best": self.best,
+            "reward_rate": self.reward_rate, "interventions_per_h": self.interventions,
+            "collect_s": round(self.collect_s, 4), "update_s": round(self.update_s, 4),
+            "steps_per_s": round(self.steps_per_s, 1)}
         return plain | {f"cost_rate/{name}": rate for name, rate in self.cost_rates.items()} | dict(self.figures)
 
 

@@ -66,13 +66,14 @@ class Rows:
 class Episode:
     """What became of one episode.
 
-    `returns` (n_agent,) undiscounted sums of rewards, `costs` (n_agent, n_cost), `decisions` of all agents,
-    `interventions` of the shield (-1: not known).
+    `returns` (n_agent,) sums of rewards, `discounted` (n_agent,) to the episode's beginning by the training's discount,
+    `costs` (n_agent, n_cost), `decisions` of all agents, `interventions` of the shield (-1: not known).
     """
 
     slot: int
     number: int
     returns: tuple[float, ...]
+    discounted: tuple[float, ...]
     costs: tuple[tuple[float, ...], ...]
     length_s: float
     decisions: int
@@ -98,6 +99,7 @@ class _Sums:
     """The present episode so far."""
 
     returns: Array
+    discounted: Array
     costs: Array
     decisions: int = 0
     begun_us: int = 0
@@ -154,13 +156,14 @@ class Slot:
         self.decision = self.env.reset(seed=int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(11)))
         self._in_force = np.full(int(self._widths[-1]), np.nan, np.float32)
         n = len(self.env.names)
-        self._sums = _Sums(np.zeros(n), np.zeros((n, len(self.env.cost_names))), begun_us=int(self.decision.t_us))
+        self._sums = _Sums(np.zeros(n), np.zeros(n), np.zeros((n, len(self.env.cost_names))),
+                           begun_us=int(self.decision.t_us))
         self._masks.clear()
 
     def _ended(self) -> Episode:
         sums, simulation = self._sums, getattr(self.env, "simulation", None)
         figures: dict[str, Any] = getattr(simulation, "shield_figures", dict)()
-        return Episode(self.setting.slot, self._episode, tuple(sums.returns.tolist()),
+        return Episode(self.setting.slot, self._episode, tuple(sums.returns.tolist()), tuple(sums.discounted.tolist()),
                        tuple(map(tuple, sums.costs.tolist())), (self.decision.t_us - sums.begun_us) / 1e6,
                        sums.decisions, bool(self.decision.truncated), int(figures.get("interventions", -1)))
 
@@ -189,9 +192,17 @@ class Slot:
                                 f"actions; shorten it (duration_s, learning.episode.duration_s)")
         self.decision = self.env.step(rows)
         self._masks.clear()
-        self._sums.returns += self.decision.reward
-        self._sums.costs += self.decision.cost
-        self._sums.decisions += len(rows)
+        self._add(len(rows))
+
+    def _add(self, n_action: int) -> None:
+        """The newest rewards and costs to the episode's sums; a reward counts from when it was decided."""
+        sums, decision, discount = self._sums, self.decision, self.env.discount
+        sums.returns += decision.reward
+        sums.costs += decision.cost
+        sums.decisions += n_action
+        since_s = (decision.t_us - sums.begun_us) / 1e6 - decision.dt_s
+        worth = discount.gamma ** (since_s / discount.per_s) if discount is not None else 1.0
+        sums.discounted += worth * decision.reward
 
     def _decide(self, actors: Mapping[str, Actor], rng: np.random.Generator) -> dict[int, Array]:
         decision, rows, acted = self.decision, {}, []

@@ -100,7 +100,7 @@ def test_an_action_goes_to_whoever_takes_actions_on() -> None:
     """One row, no slot of its own."""
     desk, taken = Desk(), []
     desk.inbox.on_action = taken.append
-    desk.inbox.submit_action(np.array([1, 2]), np.array([1.0, NAN]), "learner")
+    desk.inbox.submit_actions([("learner", (1, 2), np.array([1.0, NAN]))])
     assert all(v != v for v in desk.drain(10))
     assert [(row.kind, row.source) for row in desk.journal.rows] == [(CommandKind.ACTION, "learner")]
     assert taken == desk.journal.rows

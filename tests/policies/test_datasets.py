@@ -28,7 +28,8 @@ def lives(n_continuous: int, counts: tuple[int, ...], n_cost: int = 0, *, masks:
             k, rng.normal(size=(steps + 1, 3)).astype(np.float32), np.concatenate(rows, 1).astype(np.float32),
             rng.normal(size=steps), rng.uniform(0.1, 2, steps), rng.normal(size=(steps, n_cost)), k == 0,
             rng.random((steps + 1, sum(counts))) < 0.5 if masks else None, seed=k + 5))
-    return Dataset("g", spec, tuple(f"c{i}" for i in range(n_cost)), tuple(episodes), {"discount": None})
+    return Dataset("g", spec, tuple(f"c{i}" for i in range(n_cost)), tuple(episodes), {"discount": None},
+                   (a_spec(3, n_continuous, counts),))
 
 
 KINDS = [(2, (), 0, False), (0, (4,), 2, True), (0, (2, 3), 1, True), (1, (3,), 0, False)]
@@ -40,7 +41,7 @@ def test_what_is_written_comes_back(tmp_path: Path, n: int, counts: tuple[int, .
     data = lives(n, counts, costs, masks=masks)
     folder = data.save(tmp_path, "tests")
     (back,) = load_all(tmp_path)
-    assert back.spec == data.spec
+    assert (back.spec, back.members) == (data.spec, data.members)
     assert (back.group, back.cost_names, dict(back.about)) == (data.group, data.cost_names, dict(data.about))
     before, after = data.transitions().columns, back.transitions().columns
     assert before.keys() == after.keys()
@@ -79,7 +80,7 @@ def test_a_scenarios_own_policies_are_recorded(tmp_path: Path) -> None:
     assert [file.read_bytes() for file in sorted(one.rglob("*.arrow"))] == [
         file.read_bytes() for file in sorted(two.rglob("*.arrow"))]
     data = Dataset.load(one)
-    env = scenario_env("tour", duration_s=DURATION_S)
+    env = scenario_env("tour", duration_s=DURATION_S, discount=data.about["discount"])
     decision, asked, total = env.reset(seed=3), [], 0.0
     while not decision.ended:
         scripted = env.scripted()

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cosim.scenario.learning import Discount
 from policies.bundle import Bundle, GroupBundle
-from policies.datasets import Dataset, load_all
+from policies.datasets import GAMMA, Dataset, load_all
 from policies.description import Description
 from policies.training.algorithm import GroupSetting, Options, TrainingError
 
@@ -29,8 +29,6 @@ OFFLINE: dict[str, str] = {
     "awac": "policies.training.offline.awac:Awac",
     "bc": "policies.training.offline.bc:Bc",
 }
-#: Discount factor a decision period where neither training nor data set says one.
-GAMMA = 0.99
 
 OnProgress = Callable[[str, int, Mapping[str, float]], None]
 """Told the group, the batches learned and the mean figures since last time."""
@@ -122,7 +120,7 @@ def _learned(config: OfflineConfig, data: Dataset,
         if on_progress is not None:
             on_progress(data.group, done + n, figures)
     description = Description.of(algorithm.actor_description())
-    return GroupBundle(data.spec, description, algorithm.actor_weights()), figures
+    return GroupBundle(data.spec, description, algorithm.actor_weights(), members=data.members), figures
 
 
 def _discount(config: OfflineConfig, data: Dataset) -> Discount:

@@ -3,8 +3,8 @@
 Kumar et al., "Conservative Q-learning for offline reinforcement learning" (2020), CQL(H).  Continuous: the soft maximum
 over `n_random` uniform actions and as many of the policy's at this and the next observation, weighted by their density,
 minus the value of the recorded action; targets are without entropy.  Discrete: the soft maximum over all alternatives
-of each part.  This is as the paper's code has it: TorchRL 0.14's `CQLLoss` takes the soft maximum over three values at a
-time instead of all, and values the next actions at the next observation (tests show the rest equal).
+of each part.  This is as the paper's code has it: TorchRL 0.14's `CQLLoss` takes the soft maximum over three values at
+a time instead of all, and values the next actions at the next observation (tests show the rest equal).
 """
 
 from __future__ import annotations

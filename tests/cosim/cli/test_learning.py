@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import csv
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 import yaml
 
 from cosim.cli import main
-from cosim.cli.engine import Engine
+from cosim.cli.engine import Engine, _evaluate
 from cosim.cli.learning import columns, seeds_of
 from cosim.cli.outcome import UsageError
 from policies.training.algorithm import TrainingError
+from policies.training.progress import Progress
 from tests.cosim.cli.conftest import Said
 from tests.cosim.env.worlds import learner, loaded
 
@@ -52,6 +54,11 @@ class FakeTrainer:
             raise self.error
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.csv").write_text("iteration\n1\n")
+        for k in range(1, 21):
+            on_progress(Progress(iteration=k, iterations=20, steps=128 * k, decisions=128 * k, episodes=k,
+                                 mean_return=-1.5 * k, mean_discounted=-k, best=-1.0, reward_rate=0.0,
+                                 cost_rates={"volts": 0.25}, interventions=3.0, collect_s=0.1, update_s=0.1,
+                                 steps_per_s=640.0, figures={}))
         return Trained(out / "bundle", best=-float(config.seed), reason=self.reason)
 
 
@@ -84,10 +91,12 @@ def test_options_reach_the_training(gridloop: Call, trainer: FakeTrainer) -> Non
     """Every option lands in its place of the configuration; hyperparameters are read as YAML."""
     said = gridloop("train", "three.yaml", "--algo", "ippo", "--steps", "1000", "--seed", "3", "--workers", "0",
                     "--hyper", "hidden=[8, 8]", "--hyper", "lr=1e-3", "--set", "duration_s=20", "--agents",
-                    "agent_1,agent_2", "--duration", "10", "--cost-limit", "volts=0.5", "--out", "here")
+                    "agent_1,agent_2", "--duration", "10", "--cost-limit", "volts=0.5", "--out", "here",
+                    "--option", "collection.slots=5")
     assert said.code == 0, said.err
     ((config, out, resume),) = trainer.asked
     assert (config.algo, config.steps, config.seed, config.collection.workers) == ("ippo", 1000, 3, 0)
+    assert config.collection.slots == 5
     options = config.algorithm_options()
     assert (options.hidden, options.lr) == ((8, 8), 0.001)
     assert (config.overrides, config.agents, config.duration_s) == (("duration_s=20",), ("agent_1", "agent_2"), 10.0)
@@ -112,10 +121,10 @@ def test_default_folders_are_numbered(gridloop: Call, trainer: FakeTrainer) -> N
 
 
 def test_seeds_are_trainings_of_their_own(gridloop: Call, trainer: FakeTrainer) -> None:
-    """--seeds trains one after another, and says how far their best returns are apart."""
+    """--seeds trains one after another, and says how far their best scores are apart."""
     said = gridloop("train", "three.yaml", "--algo", "ippo", "--seeds", "1,2,6", "--out", "o")
     assert [(config.seed, out) for config, out, _ in trainer.asked] == [(k, Path(f"o/seed-{k}")) for k in (1, 2, 6)]
-    assert "best return over 3 seeds: -3 ± " in said.out
+    assert "best score over 3 seeds: -3 ± " in said.out
     assert gridloop("train", "three.yaml", "--seed", "1", "--seeds", "2").code == 2
 
 
@@ -139,6 +148,13 @@ def test_ctrl_c_says_how_to_go_on(gridloop: Call, trainer: FakeTrainer) -> None:
     (["--resume", "three.yaml"], "no training to go on with"),
     (["three.yaml", "--resume", "o"], "leave out SCENARIO"),
     (["three.yaml", "--from", "nothing"], "nothing"),
+    (["three.yaml", "--algo", "cql"], "name them with --dataset"),
+    (["--dataset", "."], "no data set"),
+    (["--dataset", "gone"], "no folder with data sets"),
+    (["--dataset", ".", "--seeds", "3"], "leave out --seeds"),
+    (["--dataset", ".", "--algo", "ppo"], "expected one of cql, iql, awac, bc"),
+    (["--dataset", ".", "--hyper", "speed=1"], "options.speed"),
+    (["--dataset", ".", "--steps", "-1"], "batches: "),
 ])
 def test_bad_usage_is_one_message_and_writes_nothing(gridloop: Call, trainer: FakeTrainer, argv: list[str],
                                                      says: str) -> None:
@@ -188,6 +204,15 @@ def test_missing_torch_names_the_extra(gridloop: Call, monkeypatch: pytest.Monke
     assert (said.code, said.err) == (2, "training needs torch: pip install 'gridloop[rl]'\n")
 
 
+def test_progress_is_a_line_a_tenth(gridloop: Call) -> None:
+    """Where no terminal is: steps, returns, costs, interventions and speed, ten times; with --quiet none."""
+    lines = gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o").err.splitlines()
+    assert 10 <= len(lines) <= 12
+    assert lines[-1] == ("100 %  2,560 steps, 20 episodes, return -30, discounted -20, best -1, volts 0.25/s, "
+                         "shield moved 3/h, 640 steps/s")
+    assert gridloop("train", "three.yaml", "--algo", "ippo", "--out", "p", "--quiet").err == ""
+
+
 # -- evaluate ---------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +233,20 @@ def test_evaluation_as_table_json_csv_and_picture(gridloop: Call) -> None:
     assert "8 episodes, 2 seeds" in table
     assert "exists already" in gridloop(*argv, "--csv", "e.csv", real=True).err
     assert gridloop(*argv, "--csv", "e.csv", "--picture", "e.svg", "--force", real=True).code == 0
+
+
+def test_ctrl_c_ends_an_evaluation_with_what_is_done(gridloop: Call) -> None:
+    """The first Ctrl-C ends after the episode; the table says that it is not all, and the exit code is 1."""
+    def evaluate(plan: Any, workers: int, on_episode: Any, should_stop: Any) -> Any:
+        def interrupted(episode: Any, done: int, total: int) -> None:
+            on_episode(episode, done, total)
+            signal.raise_signal(signal.SIGINT)
+        return _evaluate(plan, workers, interrupted, should_stop)
+
+    code = main(["evaluate", "three.yaml", "--against", "none", "--seeds", "4", "--csv", "e.csv", "--quiet"],
+                engine=Engine(evaluate=evaluate))
+    assert code == 1
+    assert len(Path("e.csv").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize(("argv", "says"), [
@@ -279,6 +318,11 @@ def test_data_sets_are_recorded(gridloop: Call) -> None:
     assert all(Path(found["path"], "data", "metadata.json").is_file() for found in said.data["datasets"])
     again = gridloop(*argv, real=True)
     assert (again.code, "already" in again.err) == (2, True)
+    small = ("--steps", "3", "--hyper", "hidden=[8]", "--hyper", "batch=4", "--quiet")
+    learned = gridloop("train", "--dataset", "d", "--algo", "bc", *small, "--out", "o", "--json", real=True)
+    assert learned.code == 0, learned.err
+    said = gridloop("evaluate", "three.yaml", "--bundle", learned.data["bundle"], "--seeds", "1", "--json", real=True)
+    assert said.code == 0, said.err
     assert "has no learners" in gridloop("dataset", "idle.yaml", "--out", "e", real=True).err
     assert "--noise: found 2.0" in gridloop("dataset", "three.yaml", "--out", "e", "--noise", "2", real=True).err
 

@@ -39,7 +39,8 @@ def test_the_text_tells_the_grid_and_the_rewards() -> None:
 
 def test_a_crowd_is_summed_up() -> None:
     """Beyond a dozen agents the rest is one line."""
-    devices = [{"kind": "battery", "name": f"b{i}", "bus": str(i + 2), "p_max_kw": 1, "e_rated_kwh": 1} for i in range(20)]
+    devices = [{"kind": "battery", "name": f"b{i}", "bus": str(i + 2), "p_max_kw": 1, "e_rated_kwh": 1}
+               for i in range(20)]
     agents = [learner(1, name=f"a{i}", observe=[f"b{i}.soc"], actuate=[f"b{i}.p_set_kw"]) for i in range(20)]
     env = EventEnv(loaded(*agents, devices=devices))
     env.reset(1)

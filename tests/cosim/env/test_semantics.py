@@ -31,8 +31,7 @@ def test_equal_rates_and_ideal_channels_are_the_synchronous_loop() -> None:
     actions = np.random.default_rng(5).uniform(-1, 1, (8, 3))
     env = made(*(learner(i, offset_s=5) for i in (1, 2, 3)), duration_s=45)
     decisions = [env.reset(1)]
-    for row in actions:
-        decisions.append(env.step({i: row[i:i + 1] for i in range(3)}))
+    decisions += [env.step({i: row[i:i + 1] for i in range(3)}) for row in actions]
     assert decisions[-1].ended
     assert decisions[-1].truncated
     seen, rewards = synchronous(env, actions)
@@ -160,7 +159,7 @@ def test_resets_read_the_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_outlives_a_reset() -> None:
-    """An episode after other ones, broken off or not, is bit for bit that of a fresh environment and a fresh process."""
+    """An episode after other ones, broken off or not, is bit for bit that of a fresh environment and fresh process."""
     env = EventEnv(with_memory())
     played(env, 5, 1)
     env.reset(6)
@@ -231,7 +230,8 @@ def test_agents_due_within_together_s_decide_together() -> None:
         env = made(*agents, learning={"reward": [LOSSES], **learning})
         return [(d.t_us, d.due.tolist()) for d in (env.reset(1), env.step({}), env.step({}))]
 
-    assert due() == [(300_000, [True, False, False]), (700_000, [False, True, False]), (1_200_000, [False, False, True])]
+    assert due() == [(300_000, [True, False, False]), (700_000, [False, True, False]),
+                     (1_200_000, [False, False, True])]
     assert due(together_s=1.0) == [(1_000_000, [True, True, False]), (2_000_000, [False, False, True]),
                                    (6_000_000, [True, True, False])]
 
@@ -308,8 +308,8 @@ def test_an_end_at_the_last_instant_is_an_end() -> None:
 def test_a_learner_too_slow_is_late(late: dict[str, Any], expected: float | None) -> None:
     """`compute_s` beyond `deadline_s`: its action is not carried out, and what `late` says is."""
     slow = learner(1, compute_s=2.0, deadline_s=1.0, **late)
-    resting = {"name": "resting", "policy": {"kind": "constant", "values": [20.0]}, "period_s": 60, "authority": "schedule",
-               "actuate": ["bat1.p_set_kw"]}
+    resting = {"name": "resting", "policy": {"kind": "constant", "values": [20.0]}, "period_s": 60,
+               "authority": "schedule", "actuate": ["bat1.p_set_kw"]}
     agents = (slow, resting) if late.get("late") in (None, "drop") else (slow,)
     env = made(*agents, learning={"reward": [LOSSES], "agents": ["agent_1"]})
     env.reset(1)

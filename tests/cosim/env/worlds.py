@@ -46,7 +46,7 @@ def made(*agents: Mapping[str, Any], options: EnvOptions | None = None, **change
 def with_memory() -> LoadedScenario:
     """Batteries, taps, a lossy channel, history, jitter, random load steps: everything that could outlive a reset."""
     devices = [{"kind": "battery", "name": "bat", "bus": "9", "p_max_kw": 9000, "e_rated_kwh": 400},
-               {"kind": "tap_changer", "name": "tap", "trafo": "4-9", "delay_s": 2, "delay_next_s": 1, "v_target_pu": 1.0},
+               {"kind": "tap_changer", "name": "tap", "trafo": "4-9", "delay_s": 2, "delay_next_s": 1},
                {"kind": "load", "name": "ld", "bus": "14", "p_kw": 900}]
     seen = {"history": 3, "last_action": True, "acknowledged": True, "quality": True, "clock": ["day"]}
     agents = [

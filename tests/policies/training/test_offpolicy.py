@@ -120,6 +120,25 @@ def test_a_loss_that_is_no_number_ends_it(make: Any) -> None:
         learner.update(rows)
 
 
+@pytest.mark.parametrize(("kind", "n", "counts", "options"), [
+    (Sac, 2, (), {}), (Td3, 2, (), {}), (Dqn, 0, (3, 2), {}), (Dqn, 0, (4,), {"dueling": True})])
+def test_it_goes_on_from_another_ones_actor(make: Any, kind: type[OffPolicy], n: int, counts: tuple[int, ...],
+                                            options: dict[str, Any]) -> None:
+    """`adopt` acts as the other did, and so does its target where there is one."""
+    spec = make.spec(4, n, counts)
+    first, second = made(make, kind, spec, **options), made(make, kind, spec, seed=7, **options)
+    first.update(make.rows(spec, 30))
+    second.adopt(first.actor_weights())
+    x = torch.from_numpy(make.rows(spec, 9)["obs"])
+    expected = first.actor.outputs(x)[0].detach()
+    np.testing.assert_allclose(second.actor.outputs(x)[0].detach(), expected, atol=1e-6)
+    target = second.modules.get("target_actor") or (second.modules["targets"] if kind is Dqn else None)
+    if target is not None:
+        np.testing.assert_allclose(target.outputs(x)[0].detach(), expected, atol=1e-6)
+    if kind is Dqn:
+        np.testing.assert_allclose(second.values(x).detach(), expected, atol=1e-6)
+
+
 # -- solutions that are known -----------------------------------------------------------------------------------------
 
 GAMMA = 0.9

@@ -72,7 +72,18 @@ def test_an_episodes_summary_adds_up() -> None:
         mine = rows["agent"] == agent
         assert episode.returns[agent] == pytest.approx(rows["reward"][mine].sum())
         assert episode.costs[agent][0] == pytest.approx(rows["cost"][mine].sum())
+    assert episode.discounted == pytest.approx(episode.returns)  # this one has no discount
     assert (episode.length_s, episode.truncated, episode.decisions, episode.slot) == (12.0, True, len(rows), 3)
+
+
+def test_a_reward_is_discounted_from_its_decision() -> None:
+    """By γ^(t_k / per_s), t_k the time from the episode's beginning to the decision that it follows."""
+    env = Targets((1.0, 3.0), duration_s=12.0, discount={"gamma": 0.8, "per_s": 2.0})
+    rows, (episode,), _ = collected(env, (12,), Script())
+    for agent, period in ((0, 1.0), (1, 3.0)):
+        rewards = rows["reward"][rows["agent"] == agent]
+        worth = 0.8 ** (np.arange(len(rewards)) * period / 2.0)
+        assert episode.discounted[agent] == pytest.approx(float(worth @ rewards))
 
 
 def test_death_is_no_truncation() -> None:

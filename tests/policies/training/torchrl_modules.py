@@ -1,4 +1,4 @@
-"""Our networks as TorchRL's modules, for tests that take its losses as the oracle (import only where it is installed)."""
+"""Our networks as TorchRL's modules, for tests that take its losses as the oracle (imported where it is installed)."""
 
 from __future__ import annotations
 

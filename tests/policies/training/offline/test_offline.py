@@ -27,7 +27,7 @@ SMALL = {"hidden": (32,), "batch": 64, "warmup": 0, "lr": 5e-3, "tau": 0.05}
 
 
 def bandit(make: Any, spec: Any, n: int = 600) -> Transitions:
-    """One-step lives in one of two states: in state 0 the best is -0.5 (alternative 0), in state 1 0.5 (the last one)."""
+    """One-step lives in one of two states: best are -0.5 (alternative 0) in state 0, 0.5 (the last one) in state 1."""
     rows = make.rows(spec, n)
     state = np.random.default_rng(8).integers(0, 2, n)
     obs = np.eye(2, dtype=np.float32)[state]
@@ -126,7 +126,8 @@ def test_a_data_set_becomes_a_bundle(make: Any, tmp_path: Path, algo: str) -> No
     mine, theirs = one.group("g").weights, two.group("g").weights
     assert all(np.array_equal(mine[key], theirs[key]) for key in mine)
     assert said == [("g", 15), ("g", 20)] * 2
-    assert one.discount == {"gamma": 0.8, "per_s": 2.0}
+    assert one.discount is not None
+    assert (one.discount["gamma"], one.discount["per_s"]) == (0.8, 2.0)
     assert one.scenario == {"name": "s", "digest": "d"}
     assert one.training["algo"] == algo
 
