@@ -2,10 +2,10 @@
 
     python -m benchmarks.learner_case118 [--steps N] [--digest] [--profile]
 
-One agent decided from outside sets the power and the voltage of 53 generators (the 54th is the reference) and the power
-of 39 batteries, and sees 618 points.  99 loads follow profiles that move every step, so every injection of the grid
-changes at every step.  The actions move about the case's own operating point by up to `SPAN` of the range: at
-the far ends of all ranges at once the case has no power flow.  The shield is off and
+One agent decided from outside sets the power of 53 generators (the 54th is the reference) and the demand of 92 loads
+(redispatch and demand response), and sees 618 points.  99 loads follow profiles that move every step, so every
+injection of the grid changes at every step.  The actions move about the case's own operating point by up to `SPAN` of
+the range: at the far ends of all ranges at once the case has no power flow.  The shield is off and
 nothing is recorded, or (`--digest`) nothing but the digest and the journal.
 
 A shared machine makes any mean worthless, so steps are timed by the hundred: `quickest` is the quickest hundred, which
@@ -37,7 +37,11 @@ from benchmarks.harness import machine_state, settled
 if TYPE_CHECKING:
     from cosim.simulation import Simulation
 
-N_OBSERVED, N_ACTUATED, N_BATTERY = 618, 145, 39
+N_OBSERVED, N_ACTUATED = 618, 145
+N_FLEXIBLE = 92
+"""Loads whose demand is commanded."""
+N_REACTIVE = 30
+"""Generators whose reactive power is seen."""
 #: Share of a setpoint's range by which actions move either way.
 SPAN = 0.02
 DURATION_S = 100_000
@@ -59,9 +63,9 @@ def scenario_text(duration_s: int = DURATION_S) -> str:
                f"{{file: loads.csv, column: l{name}, interpolation: linear}}}}" for name in loads.names]
     devices += [f"  - {{kind: generator, name: gen{name}, element: '{name}'}}"
                 for i, name in enumerate(network.gen_names) if not gens.slack[i]]
-    devices += [f"  - {{kind: battery, name: bat{i}, bus: '{network.bus_names[loads.bus[i]]}', p_max_kw: 5000, "
-                f"e_rated_kwh: 20000}}" for i in range(N_BATTERY)]
     listed = "\n".join(devices)
+    flexible = ", ".join(f"load{name}.scale" for name in loads.names[:N_FLEXIBLE])
+    reactive = ", ".join(f"gen.{name}.q_kvar" for name in network.gen_names[:N_REACTIVE])
     return f"""\
 name: learner_case118
 seed: {SEED}
@@ -74,9 +78,10 @@ agents:
   - name: agent
     policy: {{kind: constant, values: {[0.0] * N_ACTUATED}}}
     period_s: 1
-    observe: ["bus.*.v_pu", "bus.*.angle_deg", "line.*.p_kw", "trafo.*.p_kw", "load*.p_kw", "gen.*.p_kw", "bat*.soc",
-              grid.slack_p_kw, grid.slack_q_kvar, grid.losses_kw, grid.iterations]
-    actuate: ["gen*.p_set_kw", "gen*.v_set_pu", "bat*.p_set_kw"]
+    observe: ["bus.*.v_pu", "bus.*.angle_deg", "line.*.p_kw", "trafo.*.p_kw", "trafo.*.q_kvar", "load*.p_kw",
+              "gen.*.p_kw", grid.slack_p_kw, grid.slack_q_kvar, grid.losses_kw, grid.iterations,
+              {reactive}]
+    actuate: ["gen*.p_set_kw", {flexible}]
 record: {{points: [], messages: false}}
 """
 
@@ -112,7 +117,7 @@ def actions(simulation: Simulation, n: int, span: float = SPAN) -> Actions:
     network, ids = simulation.grid.network, simulation.crew.agents["agent"].actuated
     low, high = (np.array([getattr(simulation.points.points[i], end) for i in ids]) for end in ("low", "high"))
     free = ~network.gens.slack
-    middle = np.concatenate((network.gens.p_kw[free], network.gens.v_pu[free], np.zeros(N_BATTERY)))
+    middle = np.concatenate((network.gens.p_kw[free], np.ones(N_FLEXIBLE)))
     drawn = np.random.default_rng(SEED).uniform(-span, span, (n, N_ACTUATED)) * (high - low)
     return np.asarray(np.clip(middle + drawn, low, high))
 

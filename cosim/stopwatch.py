@@ -43,6 +43,16 @@ class Section(IntEnum):
     RECORDER = 4
 
 
+class StillStopwatch:
+    """Stands still: for runs whose time nobody looks at."""
+
+    __slots__ = ()
+
+    def now_s(self) -> float:
+        """Always 0."""
+        return 0.0
+
+
 class TimeBudget:
     """Wall seconds by section; the sections add up to the time since it was made.
 

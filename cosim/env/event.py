@@ -38,6 +38,7 @@ from cosim.scenario.loader import LoadedScenario
 from cosim.simulation import BuildOptions, Simulation, build
 from cosim.simulation.kept import Kept
 from cosim.simulation.session import Ending, RunOptions, RunSummary, close_run, open_run
+from cosim.stopwatch import StillStopwatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class EventEnv:
         if out is not None:
             return open_run(loaded, out, RunOptions(external=external, kept=self._kept))
         return build(loaded, BuildOptions(external, recorder=lambda points, _: SilentRecorder(points),
-                                          kept=self._kept))
+                                          stopwatch=StillStopwatch(), kept=self._kept))
 
     def _folder(self) -> Path | None:
         if self.options.record is None:
@@ -290,7 +291,7 @@ class EventEnv:
     def _read_meter(self, told: NDArray[np.bool_], counted: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
         """Rewards (n,) and costs (n, n_cost) of those that are told of them; 0 before somebody's first decision."""
         now = self._now
-        now.weighted = self._metering.meter.take(np.flatnonzero(told).tolist(), t_us)
+        now.weighted = self._metering.meter.take(told.nonzero()[0], t_us)
         whole = bool(counted.all())
         if not whole:
             now.weighted = np.where(counted[self.term_agents], now.weighted, 0.0)

@@ -80,7 +80,7 @@ class Meter:
             self._integral += self.rates[self._shares.term] * held_s
         self._until_us = t_us
 
-    def take(self, agents: Sequence[int], t_us: int) -> Vector:
+    def take(self, agents: Sequence[int] | Ids, t_us: int) -> Vector:
         """Weighted integrals of every share (n_share,) up to `t_us`; those of `agents`, who decide now, begin anew."""
         self.charge(t_us)
         weighted = self._integral * self._shares.weight

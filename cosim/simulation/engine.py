@@ -304,8 +304,10 @@ class Simulation:
             self._next_sample_us = (t_us // self._sample_us + 1) * self._sample_us
         self.recorder.end_instant(t_us)
         self.budget.switch(before)
-        for watch in self.watchers:
-            watch(self.view())
+        if self.watchers:
+            view = self.view()
+            for watch in self.watchers:
+                watch(view)
 
     def view(self) -> TermView:
         """What terms of rewards and costs look at: the last publish as it is."""
