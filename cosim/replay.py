@@ -40,6 +40,9 @@ def replay(folder: Path, on_progress: Progress | None = None, *, allow_plugins: 
     that were changed since are found only by looking at them.  The first differing row is named.
     """
     result = RunResult.load(folder)
+    if not result.digest and result.manifest["external"]:
+        raise ReplayError(f"{folder}: the episode has no digest (status {result.status}): its environment ended before "
+                          f"`reset` or `close` could finish it; its rows can be read, but not compared")
     if result.status == "running" or not result.digest:
         raise ReplayError(f"{folder}: the run has no digest (status {result.status}); finish it with "
                           f"`gridloop run --resume {folder}`, then replay")

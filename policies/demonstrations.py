@@ -38,6 +38,8 @@ class Recording:
     overrides: tuple[str, ...] = ()
     discount: Discount | None = None
     """Of rewards within an interval; default: learning.discount, else 0.99 a period of the fastest learner."""
+    allow_plugins: bool = False
+    """Load the Python code that the scenario's `plugins` names."""
 
 
 def record(scenario: str, out: Path, recording: Recording | None = None,
@@ -69,7 +71,8 @@ def _env(scenario: str, recording: Recording) -> Any:
     """The environment with the discount that a training would use."""
     def made(discount: Discount | None) -> Any:
         return scenario_env(scenario, recording.agents, recording.overrides,
-                            discount.model_dump() if discount else None, duration_s=recording.duration_s)
+                            discount.model_dump() if discount else None, allow_plugins=recording.allow_plugins,
+                            duration_s=recording.duration_s)
 
     env = made(recording.discount)
     return env if env.discount else made(Discount(gamma=GAMMA, per_s=min(spec.period_s for spec in env.specs)))

@@ -58,7 +58,8 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
 def _recorded(args: argparse.Namespace, engine: Engine, show: Any) -> tuple[Path, ...]:
     from policies.demonstrations import Recording
 
-    recording = Recording(args.episodes, args.seed, args.noise, args.duration, args.agents, tuple(args.overrides))
+    recording = Recording(args.episodes, args.seed, args.noise, args.duration, args.agents, tuple(args.overrides),
+                          allow_plugins=args.allow_plugins)
 
     def on_episode(number: int) -> None:
         show(number + 1, args.episodes, f"episode {number + 1:,} of {args.episodes:,}")

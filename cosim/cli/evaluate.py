@@ -43,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--figure", default="return", metavar="NAME",
                         help="the figure in the picture (default: return; --json names all)")
     parser.add_argument("--force", action="store_true", help="replace files that are there")
-    parser.add_argument("--allow-plugins", action="store_true",
-                        help="load the Python code that the scenario's `plugins` names")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
 

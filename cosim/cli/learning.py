@@ -28,7 +28,7 @@ def needing(what: str, extra: str = "rl") -> Iterator[None]:
 
 
 def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
-    """SCENARIO, --set, --agents, --duration."""
+    """SCENARIO, --set, --agents, --duration, --allow-plugins."""
     parser.add_argument("scenario", metavar="SCENARIO", nargs="?" if is_optional else None,
                         help="a file, or a shipped scenario's name (gridloop list)")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="PATH=VALUE",
@@ -36,6 +36,8 @@ def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool 
     parser.add_argument("--agents", metavar="PATTERN,…", type=_names, help="who learns (default: learning.agents)")
     parser.add_argument("--duration", metavar="SECONDS", type=_positive,
                         help="length of an episode (default: learning.episode.duration_s, else the run's)")
+    parser.add_argument("--allow-plugins", action="store_true",
+                        help="load the Python code that the scenario's `plugins` names")
 
 
 def seeds_of(text: str, first: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,25 +19,29 @@ from cosim.cli.training_folder import check_free_training, has_begun, replacing_
 from cosim.errors import GridloopError, ScenarioError
 
 if TYPE_CHECKING:
+    from cosim.scenario import LoadedScenario
     from policies.training.config import TrainConfig
 
 NAME = "train"
 SUMMARY = "learn policies in a scenario; ends with a bundle for run, serve and evaluate"
+
+#: The algorithm where nobody names one.
+_ALGO = "ppo"
 
 #: Arguments that a training which goes on takes from its checkpoint.
 _FIXED = (("SCENARIO", "scenario"), ("--algo", "algo"), ("--seed", "seed"), ("--seeds", "seeds"),
           ("--set", "overrides"), ("--agents", "agents"), ("--duration", "duration"), ("--config", "config"),
           ("--hyper", "hyper"), ("--option", "options"),
           ("--cost-limit", "cost_limits"), ("--from", "source"), ("--dataset", "dataset"), ("--out", "out"),
-          ("--force", "force"), ("--device", "device"))
+          ("--force", "force"), ("--device", "device"), ("--bare", "bare"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
     add_learning_scenario(parser, is_optional=True)
     parser.add_argument("--algo", metavar="NAME",
-                        help="ppo, ippo, mappo, sac, td3, ddpg, maddpg, dqn; with --dataset cql, iql, awac, bc "
-                             "(default: ppo)")
+                        help="ppo, ippo, mappo, sac, td3, ddpg, maddpg, dqn; with --dataset cql, iql, awac, bc, of "
+                             "which all but bc go on --from a bundle (default: ppo)")
     parser.add_argument("--steps", type=int, metavar="N",
                         help="decision instants in all (default: 1,000,000); with --dataset batches (10,000)")
     parser.add_argument("--seed", type=int, metavar="N", help="decides weights, episodes and exploration (default: 1)")
@@ -50,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="any other value of the configuration, e.g. collection.slots=8, stop.patience=50, "
                              "checkpoints.every=20 (repeatable)")
     parser.add_argument("--config", type=Path, metavar="FILE",
-                        help="the whole configuration, YAML (policies/training/config.py); other options change it")
+                        help="the whole configuration, YAML (policies/training/config.py); other options change it "
+                             "(default: training/<scenario>.<algo>.yaml beside the scenario, where there is one)")
+    parser.add_argument("--bare", action="store_true", help="leave out the settings that come with the scenario")
     parser.add_argument("--cost-limit", dest="cost_limits", action="append", default=[], metavar="NAME=RATE",
                         help="keep a cost of the scenario below this, per second (ppo; repeatable)")
     parser.add_argument("--from", dest="source", type=Path, metavar="BUNDLE",
@@ -75,9 +81,12 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
 
 
 def _trained(args: argparse.Namespace, engine: Engine) -> Outcome:
-    no_dataset(args.algo)
-    configs = _as_asked(lambda: _configs(args, engine))
+    no_dataset(args.algo, goes_on=args.source is not None)
+    file = _settings(args, engine)
+    configs = _as_asked(lambda: _configs(args, engine, file))
     scenario = configs[0].scenario
+    if file is not None and not (args.quiet or args.json):
+        print(f"settings from {file} (--bare leaves them out)", file=sys.stderr)
     out = args.out if args.out is not None else next_result(f"{Path(scenario).stem}-{configs[0].algo}")
     check_free_training(out, force=args.force)
     folders = [out] if args.seeds is None else [out / f"seed-{config.seed}" for config in configs]
@@ -90,7 +99,7 @@ def _trained(args: argparse.Namespace, engine: Engine) -> Outcome:
             found.append(_one(engine, config, folder, show))
             if found[-1].reason == "stopped":
                 break
-    return _outcome(configs, folders[:len(found)], found, moved)
+    return _outcome(configs, folders[:len(found)], found, moved, file)
 
 
 def _one(engine: Engine, config: TrainConfig, folder: Path, show: Any, *, resume: bool = False) -> Any:
@@ -120,21 +129,32 @@ def _as_asked(make: Any) -> Any:
 # -- configurations ---------------------------------------------------------------------------------------------------
 
 
-def _configs(args: argparse.Namespace, engine: Engine) -> list[TrainConfig]:
-    """One a seed; the scenario is read first, so that its errors come with file and line."""
+def _settings(args: argparse.Namespace, engine: Engine) -> Path | None:
+    """The file of settings that comes with the scenario for this algorithm."""
+    if args.scenario is None or args.config is not None or args.bare:
+        return None
+    loaded = _loaded(args.scenario, args.overrides, engine, allow_plugins=args.allow_plugins)
+    file = loaded.base_dir / "training" / f"{loaded.path.stem}.{args.algo or _ALGO}.yaml"
+    return file if file.is_file() else None
+
+
+def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> list[TrainConfig]:
+    """One a seed; the scenario is checked, so that its errors come with file and line."""
     from policies.training.config import load_config
 
     given = _given(args)
+    if file is not None:
+        given["algo"] = args.algo or _ALGO
     overrides = [*args.options, *(f"options.{text}" for text in args.hyper)]
     overrides += [f"cost_limits.{text}" for text in args.cost_limits]
-    if args.overrides:
-        overrides.append(f"overrides={json.dumps(args.overrides)}")
     if args.workers is not None:
         overrides.append(f"collection.workers={args.workers}")
     if args.scenario is None and args.config is None:
         raise UsageError("name a scenario, or a configuration (--config FILE), or a training to go on with "
                          "(--resume DIR)")
-    config = load_config(args.config, overrides, **given)
+    config = load_config(args.config or file, overrides, **given)
+    # What the file changes in the scenario stays, and what the command line says comes after it.
+    config = config.model_copy(update={"overrides": (*config.overrides, *args.overrides)})
     _check_scenario(config, engine)
     if args.seeds is None:
         return [config]
@@ -146,15 +166,21 @@ def _configs(args: argparse.Namespace, engine: Engine) -> list[TrainConfig]:
 def _given(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line says; the rest is the file's, or a default."""
     named = {"scenario": args.scenario, "algo": args.algo, "steps": args.steps, "seed": args.seed,
-             "agents": args.agents, "duration_s": args.duration, "device": args.device}
+             "agents": args.agents, "duration_s": args.duration, "device": args.device,
+             "allow_plugins": args.allow_plugins or None}
     return {name: value for name, value in named.items() if value is not None}
 
 
-def _check_scenario(config: TrainConfig, engine: Engine) -> None:
+def _loaded(scenario: str, overrides: Sequence[str], engine: Engine, *, allow_plugins: bool) -> LoadedScenario:
     from cosim.scenario import load_scenario
+
+    return load_scenario(scenario, overrides=overrides, registry=engine.registry(), allow_plugins=allow_plugins)
+
+
+def _check_scenario(config: TrainConfig, engine: Engine) -> None:
     from policies.placement import learner_entries
 
-    loaded = load_scenario(config.scenario, overrides=config.overrides, registry=engine.registry())
+    loaded = _loaded(config.scenario, config.overrides, engine, allow_plugins=config.allow_plugins)
     try:
         learner_entries(loaded.scenario)
     except ScenarioError as error:
@@ -188,25 +214,26 @@ def _resumed(args: argparse.Namespace, engine: Engine) -> Outcome:
         data["steps"] = args.steps
     if args.workers is not None:
         data["collection"] = {**data["collection"], "workers": args.workers}
-    config = _as_asked(lambda: load_config(data))
+    config = _as_asked(lambda: load_config(data, allow_plugins=args.allow_plugins))
     with showing(quiet=args.quiet or args.json) as show:
         found = _one(engine, config, args.resume, show, resume=True)
-    return _outcome([config], [args.resume], [found], ())
+    return _outcome([config], [args.resume], [found], (), None)
 
 
 # -- what came of it --------------------------------------------------------------------------------------------------
 
 
 def _outcome(configs: Sequence[TrainConfig], folders: Sequence[Path], found: Sequence[Any],
-             moved: Sequence[Any]) -> Outcome:
+             moved: Sequence[Any], file: Path | None) -> Outcome:
     results = [result_data(config.seed, folder, result)
                for config, folder, result in zip(configs, folders, found, strict=False)]
     stopped = found[-1].reason == "stopped"
-    lines = [moved_table(moved)] if moved else []
+    lines = [f"settings from {file} (--bare leaves them out)"] if file is not None else []
+    lines += [moved_table(moved)] if moved else []
     lines.append(results_table(results))
     lines += _next(configs[0], results, stopped=stopped)
     data = {"status": "stopped" if stopped else "done", "scenario": configs[0].scenario, "algo": configs[0].algo,
-            "trainings": plain(results), "moved": plain(list(moved))}
+            "settings": None if file is None else str(file), "trainings": plain(results), "moved": plain(list(moved))}
     return Outcome(Exit.FAILED if stopped else Exit.DONE, "\n".join(lines), data)
 
 
@@ -215,5 +242,6 @@ def _next(config: TrainConfig, results: Sequence[Mapping[str, Any]], *, stopped:
         return [f"stopped; go on with: gridloop train --resume {results[-1]['folder']}"]
     bundles = " ".join(f"--bundle {result['policy']}" for result in results[:1])
     changes = "".join(f" --set '{text}'" for text in config.overrides)
+    changes += " --allow-plugins" if config.allow_plugins else ""
     return [f"next: gridloop evaluate {config.scenario}{changes} {bundles} --against as_is,none",
             f"      gridloop run {config.scenario}{changes} {bundles}"]

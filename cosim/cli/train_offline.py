@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Arguments that only make sense where something is simulated.
 _ONLINE = (("--seeds", "seeds"), ("--set", "overrides"), ("--agents", "agents"), ("--duration", "duration"),
            ("--config", "config"), ("--option", "options"), ("--cost-limit", "cost_limits"), ("--from", "source"),
-           ("--workers", "workers"))
+           ("--workers", "workers"), ("--bare", "bare"), ("--allow-plugins", "allow_plugins"))
 
 
 def trained_offline(args: argparse.Namespace, engine: Engine) -> Outcome:
@@ -77,13 +77,15 @@ def _words(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
 
 
-def no_dataset(algo: str | None) -> None:
-    """UsageError for an algorithm that only learns from recorded episodes."""
+def no_dataset(algo: str | None, *, goes_on: bool) -> None:
+    """UsageError for an algorithm that begins with recorded episodes; but for `bc` one `goes_on` from a bundle."""
+    from policies.training.algorithm import ALGORITHMS
     from policies.training.offline import OFFLINE
 
-    if algo in OFFLINE:
+    if algo in OFFLINE and not (goes_on and algo in ALGORITHMS):
+        more = "; --from BUNDLE then goes on in the scenario" if algo in ALGORITHMS else ""
         raise UsageError(f"--algo {algo} learns from recorded episodes: name them with --dataset DIR (gridloop dataset "
-                         f"records them)")
+                         f"records them){more}")
 
 
 def _known_dataset(path: Path) -> None:

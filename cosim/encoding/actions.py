@@ -45,6 +45,11 @@ class ActionCodec:
                 out[i] = self._levels[k][index]
         return out
 
+    def held(self, row: Vector) -> int:
+        """How many numbers of a row (width,) leave their setpoints alone because they are none: NaN, no such index."""
+        known = sum(_index(value, n) >= 0 for value, n in zip(row[self._n:], self.spec.counts, strict=True))
+        return int(np.isnan(row[:self._n]).sum()) + len(self.spec.counts) - known
+
     def _decode_continuous(self, values: Vector) -> Vector:
         values = values if not self.spec.is_normalised else self._middle + self._half * values
         within: Vector = np.minimum(np.maximum(values, self._least), self._most)

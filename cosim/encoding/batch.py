@@ -22,6 +22,7 @@ class ActionBatch:
         #: Only where every number is a normalised setpoint; else each codec does its own.
         self._alike = all(spec.kind == "continuous" and spec.is_normalised for spec in specs)
         low, high = (np.concatenate([getattr(codec, end) for codec in codecs]) for end in ("low", "high"))
+        self._low, self._high = low, high
         self._middle, self._half = (low + high) / 2, (high - low) / 2
         ends = np.cumsum([0, *self.widths])
         self._places: tuple[Ids, ...] = tuple(np.arange(a, b) for a, b in pairwise(ends))
@@ -31,11 +32,12 @@ class ActionBatch:
         if not self._alike or len(rows) < 2:
             return {i: self._codecs[i].decode(np.asarray(row, float)) for i, row in rows.items()}
         values = np.concatenate(list(rows.values()), dtype=np.float64, casting="unsafe")
-        middle, half = self._middle, self._half
+        low, high, middle, half = self._low, self._high, self._middle, self._half
         if len(rows) < len(self._codecs) or list(rows) != list(range(len(rows))):
             chosen = np.concatenate([self._places[i] for i in rows])
-            middle, half = middle[chosen], half[chosen]
-        decoded = middle + half * np.minimum(np.maximum(values, -1.0), 1.0)
+            low, high, middle, half = low[chosen], high[chosen], middle[chosen], half[chosen]
+        # Held at the ends themselves: middle + half may lie a last bit beyond, and the door would refuse all of it.
+        decoded = np.minimum(np.maximum(middle + half * values, low), high)
         found, start = {}, 0
         for i in rows:
             end = start + self.widths[i]

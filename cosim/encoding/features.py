@@ -110,7 +110,7 @@ class Encoder:
         return bool(len(self._frames))
 
     def forget(self) -> None:
-        """No past: the next frames stand for it."""
+        """No past: until a learner's own first decision, what it sees stands for it."""
         self._is_new[:] = True
 
     def scaled(self, raw: Vector) -> Vector:
@@ -127,7 +127,6 @@ class Encoder:
         if self.remembers and self._is_new.any():
             fresh = self._is_new[self._of_agent]
             self._frames[:, fresh] = now[fresh]
-            self._is_new[:] = False
         out = np.empty(self.size, np.float32)
         if self._places:
             out[self._places[0]] = now
@@ -143,6 +142,7 @@ class Encoder:
         part = decided[self._of_agent]
         self._frames[1:, part] = self._frames[:-1, part]
         self._frames[0, part] = self.scaled(raw)[part]
+        self._is_new &= ~decided
 
     def _write_extras(self, out: Encoded, senses: Senses) -> None:
         for name, places in self._extras.items():

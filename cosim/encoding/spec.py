@@ -157,7 +157,7 @@ class LearnerSpec:
                 found.append(f"{field}: {getattr(self, field)} and {getattr(other, field)}")
         if {"age", "dt"} & set(self.extras) and self.period_s != other.period_s:
             found.append(f"period_s: {self.period_s} and {other.period_s}")
-        return found + _action_differences(self.action, other.action)
+        return found + action_differences(self.action, other.action)
 
 
 def _range(feature: Feature) -> tuple[float, float]:
@@ -172,7 +172,8 @@ def _list_differences(what: str, mine: Sequence[str], other: Sequence[str]) -> l
     return found
 
 
-def _action_differences(mine: ActionSpec, other: ActionSpec) -> list[str]:
+def action_differences(mine: ActionSpec, other: ActionSpec) -> list[str]:
+    """Where two actions differ, one line each: field, found here, found there."""
     found = _list_differences("setpoint", [s.name for s in mine.setpoints], [s.name for s in other.setpoints])
     theirs = {s.name: s for s in other.setpoints}
     for setpoint in mine.setpoints:

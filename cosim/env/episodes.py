@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import index
 from typing import Any
 
 from pydantic import ValidationError
 
-from cosim.errors import Problem, ScenarioError
+from cosim.errors import GridloopError, Problem, ScenarioError
 from cosim.kernel import Kernel
 from cosim.scenario.learning import Episode, Vary
 from cosim.scenario.loader import LoadedScenario
@@ -31,13 +33,17 @@ class Episodes:
                  offset_s: float | None = None) -> None:
         self._loaded, self._records, self._offset_s = loaded, records, offset_s
         self._episode: Episode = loaded.scenario.learning.episode
+        _require_times(duration_s, None if offset_s is None else loaded.scenario.profile_offset_s + offset_s)
         self._duration_s = duration_s if duration_s is not None else self._episode.duration_s
         # Only what the file says: some things ask whether a key is there.
         self._plain = _listed(loaded.scenario.model_dump(exclude_unset=True)) if self._episode.vary else None
         self.seed_with(loaded.scenario.seed)
 
     def seed_with(self, seed: int) -> None:
-        """Begin anew with `seed`."""
+        """Begin anew with `seed`; raises GridloopError for a negative one."""
+        seed = index(seed)  # what goes on record is Python's own number
+        if seed < 0:
+            raise GridloopError(f"reset: seed {seed}; expected a whole number from 0 on")
         self._seed, self._count = seed, 0
         self._rng = Kernel(seed).rng("episodes")
 
@@ -49,6 +55,18 @@ class Episodes:
         scenario = self._scenario(changes)
         overrides = (*self._loaded.overrides, *(f"{path}={_text(value)}" for path, value in changes))
         return replace(self._loaded, scenario=scenario, overrides=overrides)
+
+    def latest(self) -> LoadedScenario:
+        """Nothing drawn, and the latest time that could be: building it finds out whether profiles reach that far."""
+        episode, scenario = self._episode, self._loaded.scenario
+        last_s = self._offset_s
+        if last_s is None and episode.offsets_s is not None:
+            last_s = max(episode.offsets_s)
+        elif last_s is None and episode.offset_s is not None:
+            last_s = episode.offset_s[0] + episode.offset_step_s * _steps(episode)
+        changes = {"profile_offset_s": scenario.profile_offset_s + (last_s or 0.0),
+                   "duration_s": scenario.duration_s if self._duration_s is None else self._duration_s}
+        return replace(self._loaded, scenario=scenario.model_copy(update=changes))
 
     def _changes(self, seed: int) -> list[tuple[str, Any]]:
         """(path, value) of everything that differs from the file, seed last."""
@@ -75,9 +93,7 @@ class Episodes:
             return fixed + episode.offsets_s[int(self._rng.integers(len(episode.offsets_s)))]
         if episode.offset_s is None:
             return None
-        low, high = episode.offset_s
-        steps = int((high - low) // episode.offset_step_s)
-        return fixed + low + episode.offset_step_s * int(self._rng.integers(steps + 1))
+        return fixed + episode.offset_s[0] + episode.offset_step_s * int(self._rng.integers(_steps(episode) + 1))
 
     def _scenario(self, changes: Sequence[tuple[str, Any]]) -> Scenario:
         top = {path: value for path, value in changes if path in ("seed", "duration_s", "profile_offset_s")}
@@ -96,6 +112,22 @@ class Episodes:
                                       for item in error.errors())) from None
 
 
+def _require_times(duration_s: float | None, offset_s: float | None) -> None:
+    """As the scenario's own keys are checked, profiles read from `offset_s`; raises GridloopError."""
+    try:
+        Episode(duration_s=duration_s, offset_s=None if offset_s is None else (offset_s, offset_s))
+    except ValidationError as error:
+        item = error.errors()[0]
+        raise GridloopError(f"EnvOptions.{item['loc'][0]}: found {item['input']}: {item['msg']}") from None
+
+
+def _steps(episode: Episode) -> int:
+    """How many steps after its first the last time to begin is."""
+    assert episode.offset_s is not None
+    low_us, high_us, step_us = (round(time_s * 1e6) for time_s in (*episode.offset_s, episode.offset_step_s))
+    return (high_us - low_us) // step_us
+
+
 def _listed(data: Any) -> Any:
     """Plain data with lists for tuples, whose entries can be replaced."""
     if isinstance(data, dict):
@@ -104,4 +136,5 @@ def _listed(data: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+    """As an override reads it back: text in quotes, whatever it says."""
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -29,7 +29,7 @@ from cosim.encoding.features import Encoded
 from cosim.env.endings import Endings
 from cosim.env.episodes import Episodes
 from cosim.env.metering import Metering, build_metering
-from cosim.env.who import learners_of, scenario_of
+from cosim.env.who import learners_of, named_learners, require_same_actions, scenario_of
 from cosim.errors import GridloopError
 from cosim.points import Vector
 from cosim.recorder import SilentRecorder
@@ -102,13 +102,14 @@ class _Now:
 class EventEnv:
     """A scenario that learners act in, decision by decision.
 
-    `scenario` is a name, a file or a loaded scenario; `agents` are patterns in place of ``learning.agents``.  Raises
-    ScenarioError (with every problem found) or PluginError for one that is no environment: without learners, with an
-    action that nothing bounds, with a term that does not fit.
+    `scenario` is a name, a file or a loaded scenario; `agents` are patterns in place of ``learning.agents``; `kept` is
+    what environments of one process share: networks and profiles, read once.  Raises ScenarioError (with every problem
+    found) or PluginError for one that is no environment: without learners, with an action that nothing bounds, with a
+    term that does not fit.
     """
 
     def __init__(self, scenario: str | Path | LoadedScenario, agents: Sequence[str] | None = None,
-                 overrides: Sequence[str] = (), options: EnvOptions | None = None) -> None:
+                 overrides: Sequence[str] = (), options: EnvOptions | None = None, kept: Kept | None = None) -> None:
         self.loaded = scenario_of(scenario, overrides)
         self.options = options or EnvOptions()
         self.discount = self.options.discount or self.loaded.scenario.learning.discount
@@ -116,7 +117,7 @@ class EventEnv:
         self.last: Decision
         """The newest decision."""
         self._out: Path | None = None
-        self._kept = Kept()
+        self._kept = Kept() if kept is None else kept
         self._agents = agents
         self.names: tuple[str, ...] = ()
         """Learners, in the scenario's order."""
@@ -124,11 +125,14 @@ class EventEnv:
         self._reward_clip, self._end_reward = learning.reward_clip, learning.end_reward
         self._episodes = Episodes(self.loaded, records=self.options.record is not None,
                                   duration_s=self.options.duration_s, offset_s=self.options.offset_s)
-        self._learn(self._built(self.loaded, None))
+        self._now = _Now(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool))
+        # Looked at once and thrown away; policies of learners, which training may be about to make, are left out.
+        self.names = named_learners(self.loaded, self._kept, agents)
+        self._learn(self._built(self._episodes.latest(), None))
 
     def _learn(self, simulation: Simulation) -> None:
         """Find out who learns what, from a simulation that is thrown away."""
-        specs = learners_of(self.loaded, simulation, self._agents)
+        specs = learners_of(self.loaded, simulation.crew.specs, self._agents)
         self.names = tuple(spec.name for spec in specs)
         self.agents = tuple(specs)
         self.specs: tuple[LearnerSpec, ...] = tuple(simulation.crew.learner(name) for name in self.names)
@@ -142,9 +146,19 @@ class EventEnv:
         self.cost_names, self.term_names = metering.cost_names, metering.names
         self.term_agents = metering.shares.agent
         """Whose each of `term_names` is (n_share,): an index of `names`."""
+        self.term_costs = metering.cost_of >= 0
+        """Whether each of `term_names` is a cost (n_share,)."""
         Endings(simulation, self.loaded.scenario.learning, specs)
+        for name in self.names:
+            simulation.crew.open_choices(name)
         self._index = {name: i for i, name in enumerate(self.names)}
         self._sizes = np.cumsum([0, *(len(spec.action.setpoints) for spec in self.specs)])
+
+    def take_rows_of(self, specs: Sequence[LearnerSpec]) -> None:
+        """Read action rows as these specifications write them, say normalised whatever the scenario's own units are."""
+        self.specs = tuple(specs)
+        self.codecs = tuple(ActionCodec(spec.action) for spec in self.specs)
+        self._actions = ActionBatch(self.codecs)
 
     # -- episodes --------------------------------------------------------------------------------------------------
 
@@ -192,6 +206,8 @@ class EventEnv:
         self._shown = np.zeros(int(self._sizes[-1])) if self.encoder.wants("last_action") else None
         self._open = [simulation.crew.open_choices(name) for name in self.names]
         self.encoder.forget()
+        if self.loaded.scenario.learning.episode.vary:
+            require_same_actions(self.specs, [simulation.crew.learner(name) for name in self.names])
         self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False)
 
     def close(self) -> RunSummary | None:
@@ -213,6 +229,7 @@ class EventEnv:
 
         NaN leaves a setpoint as it was.  Raises GridloopError for an unknown learner or a row of another length.
         """
+        self._require_episode()
         due = self.last.due.tolist() if self._now.due else [False] * len(self.names)
         given: dict[int, Vector] = {}
         for key, row in rows.items():
@@ -223,18 +240,36 @@ class EventEnv:
                     raise GridloopError(f"action of agent '{self.names[i]}': {len(values)} numbers; expected "
                                         f"{self._actions.widths[i]}")
                 given[i] = values
-        self.commit_setpoints(self._actions.decode(given))
+        # In the learners' order, whatever the caller's: it is the journal's, and that of draws on channels.
+        setpoints = self._actions.decode(dict(sorted(given.items())))
+        for i, decoded in setpoints.items():
+            if not isfinite(decoded @ decoded):
+                self.stats.held_nan += self.codecs[i].held(np.asarray(given[i], float))
+        self._send(setpoints)
 
     def commit_setpoints(self, setpoints: Mapping[int, Vector]) -> None:
         """Actions as setpoints (n_setpoint,) in engineering units, by index of a learner that is due."""
+        self._require_episode()
+        for i, values in setpoints.items():
+            if not self.specs[i].action.choices:
+                self.stats.held_nan += int(np.isnan(values).sum())
+        self._send(dict(sorted(setpoints.items())))
+
+    def _require_episode(self) -> None:
+        if self._now.ended:
+            raise GridloopError("the episode has ended; call reset()" if self.stats.episodes else
+                                "no episode has begun; call reset()")
+
+    def _send(self, setpoints: Mapping[int, Vector]) -> None:
+        """Actions in the learners' order."""
         now = self._now
         for i, values in setpoints.items():
-            if not isfinite(values @ values):
-                self.stats.held_nan += int(np.isnan(values).sum()) if not self.specs[i].action.choices else 0
             if self._shown is not None:
                 self._shown[self._sizes[i]:self._sizes[i + 1]] = self.codecs[i].shown(values)
         self.stats.actions += len(setpoints)
         self.simulation.commit({self.names[i]: values for i, values in setpoints.items()})
+        if not now.due:  # nobody's instant, or it is decided already
+            return
         decided = self.last.due
         self.encoder.remember(now.raw, decided)
         now.acted |= decided
@@ -256,8 +291,7 @@ class EventEnv:
 
     def advance(self) -> Decision:
         """Run to the next decision, or to the end."""
-        if self._now.ended:
-            raise GridloopError("the episode has ended; call reset()")
+        self._require_episode()
         simulation, end_us, now = self.simulation, self.simulation.end_us, self._now
         while True:
             due = simulation.advance_to_decision(end_us)
@@ -291,7 +325,7 @@ class EventEnv:
     def _read_meter(self, told: NDArray[np.bool_], counted: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
         """Rewards (n,) and costs (n, n_cost) of those that are told of them; 0 before somebody's first decision."""
         now = self._now
-        now.weighted = self._metering.meter.take(told.nonzero()[0], t_us)
+        now.weighted = self._metering.capped(self._metering.meter.take(told.nonzero()[0], t_us))
         whole = bool(counted.all())
         if not whole:
             now.weighted = np.where(counted[self.term_agents], now.weighted, 0.0)
@@ -320,15 +354,23 @@ class EventEnv:
             if found is None:
                 raise GridloopError(f"unknown agent '{key}'; learners are: {', '.join(self.names)}")
             return found
+        if not 0 <= key < len(self.names):
+            raise GridloopError(f"unknown agent {key}; learners are 0 to {len(self.names) - 1}: "
+                                f"{', '.join(self.names)}")
         return key
 
     # -- what more there is to know --------------------------------------------------------------------------------
 
     def breakdown(self, index: int) -> dict[str, float]:
-        """Weighted terms of a learner's last reading, costs included, by name (equal names are added up)."""
+        """Weighted terms of a learner's last reading by name (equal names are added up); costs are among them, as
+        ``cost.<name>`` where a term of the reward is called the same."""
         found: dict[str, float] = {}
-        for share in np.flatnonzero(self._metering.shares.agent == index).tolist():
-            name = self._metering.names[share]
+        shares = np.flatnonzero(self.term_agents == index).tolist()
+        rewards = [self.term_names[share] for share in shares if not self.term_costs[share]]
+        for share in shares:
+            name = self.term_names[share]
+            if self.term_costs[share] and name in rewards:
+                name = f"cost.{name}"
             found[name] = found.get(name, 0.0) + float(self._now.weighted[share])
         return found
 

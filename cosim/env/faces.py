@@ -55,16 +55,16 @@ class Faces:
         keys: list[dict[str, None]] = [{} for _ in core.names]
         shares = [(agent, f"term.{name}") for agent, name in zip(core.term_agents.tolist(), core.term_names,
                                                                  strict=True)]
-        costs = frozenset(core.cost_names)
-        for agent, key in shares:
-            if key.removeprefix("term.") not in costs:
+        is_cost = core.term_costs.tolist()
+        for (agent, key), cost in zip(shares, is_cost, strict=True):
+            if not cost:
                 keys[agent][key] = None
         self._terms = [tuple(each) for each in keys]
         starts = np.concatenate(([0], np.cumsum([len(each) for each in keys]))).astype(np.int64)
         self._starts = [int(start) for start in starts]
         # What is a cost goes to a slot of its own, behind all others.
-        self._slots = np.array([starts[agent] + self._terms[agent].index(key) if key in keys[agent] else starts[-1]
-                                for agent, key in shares], np.int64)
+        self._slots = np.array([starts[-1] if cost else starts[agent] + self._terms[agent].index(key)
+                                for (agent, key), cost in zip(shares, is_cost, strict=True)], np.int64)
 
     # -- observations and actions ----------------------------------------------------------------------------------
 

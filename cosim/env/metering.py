@@ -75,7 +75,8 @@ class RunTermSite:
 
 @dataclass(frozen=True, slots=True)
 class _Caps:
-    """Bounds on sums of shares: `group` (n_share,) of an agent and a name, `low` and `high` (n_group,)."""
+    """Bounds on sums of shares: `group` (n_share,) of an agent's rewards, or costs, of one name; `low` and `high`
+    (n_group,)."""
 
     group: Ids
     low: Vector
@@ -93,8 +94,8 @@ class _Caps:
         return capped
 
     @classmethod
-    def of(cls, keys: Sequence[tuple[int, str]], bounds: Sequence[tuple[float, float] | None]) -> _Caps | None:
-        """Caps of shares with keys (agent, name); None where nothing is bounded."""
+    def of(cls, keys: Sequence[tuple[int, str, bool]], bounds: Sequence[tuple[float, float] | None]) -> _Caps | None:
+        """Caps of shares with keys (agent, name, whether a cost); None where nothing is bounded."""
         if not any(bounds):
             return None
         known = {key: i for i, key in enumerate(dict.fromkeys(keys))}
@@ -109,8 +110,8 @@ class _Caps:
 class Metering:
     """The meter of one run, and what its shares are called.
 
-    `names` (n_share,) of terms; `is_cost` (n_share,); `cost_names` the costs' own names, in order, and `cost_of`
-    (n_share,) the place of each share among them (-1: a reward).
+    `names` (n_share,) of terms; `cost_names` the costs' own names, in order, and `cost_of` (n_share,) the place of each
+    share among them (-1: a reward).
     """
 
     meter: Meter
@@ -120,11 +121,13 @@ class Metering:
     cost_of: Ids
     caps: _Caps | None
 
+    def capped(self, weighted: Vector) -> Vector:
+        """Weighted integrals (n_share,) within what their terms say (`within`)."""
+        return weighted if self.caps is None else self.caps.capped(weighted)
+
     def split(self, weighted: Vector, n_agent: int) -> tuple[Vector, Vector]:
         """Rewards (n_agent,) and costs (n_agent, n_cost) of weighted integrals (n_share,)."""
         agent = self.shares.agent
-        if self.caps is not None:
-            weighted = self.caps.capped(weighted)
         cost = np.zeros((n_agent, len(self.cost_names)))
         if not self.cost_names:
             return _summed(agent, weighted, n_agent), cost
@@ -156,7 +159,7 @@ def build_metering(simulation: Simulation, learners: Sequence[AgentSpec], regist
     names = tuple(ordered[k].config.name or str(ordered[k].config.kind) for _, k in owners)
     costs = tuple(dict.fromkeys(names[i] for i, (_, k) in enumerate(owners) if ordered[k].cost))
     cost_of = np.array([costs.index(names[i]) if ordered[k].cost else -1 for i, (_, k) in enumerate(owners)], np.int64)
-    caps = _Caps.of([(a, name) for (a, _), name in zip(owners, names, strict=True)],
+    caps = _Caps.of([(a, name, ordered[k].cost) for (a, k), name in zip(owners, names, strict=True)],
                     [ordered[k].config.within for _, k in owners])
     simulation.watchers.append(meter.watch)
     meter.watch(simulation.view())

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from cosim.errors import Problem, ScenarioError
+from cosim.encoding import LearnerSpec
+from cosim.encoding.spec import action_differences
+from cosim.errors import GridError, GridloopError, Problem, ScenarioError
 from cosim.points import match
+from cosim.scenario.expand import expand_agents, expand_devices
 from cosim.scenario.loader import LoadedScenario, load_scenario, load_text
 from cosim.scenario.schema import Agent as AgentSpec
-from cosim.simulation import Simulation
+from cosim.simulation.kept import Kept
 
 
 def scenario_of(scenario: str | Path | LoadedScenario, overrides: Sequence[str]) -> LoadedScenario:
@@ -22,9 +26,20 @@ def scenario_of(scenario: str | Path | LoadedScenario, overrides: Sequence[str])
                      overrides=(*scenario.overrides, *overrides), registry=scenario.registry, allow_plugins=True)
 
 
-def learners_of(loaded: LoadedScenario, simulation: Simulation, patterns: Sequence[str] | None) -> list[AgentSpec]:
-    """Agents that learn, in the scenario's order; raises ScenarioError when there are none."""
-    specs = simulation.crew.specs
+def named_learners(loaded: LoadedScenario, kept: Kept, patterns: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the agents that will learn, before anything is built; () where building will say what is wrong."""
+    scenario = loaded.scenario
+    try:
+        network = kept.network(scenario, loaded.base_dir)
+        devices = expand_devices(scenario.devices, lambda table: getattr(network, f"{table}_names"))
+        agents = expand_agents(scenario.agents, [str(device.item["name"]) for device in devices])
+        return tuple(spec.name for spec in learners_of(loaded, [agent.item for agent in agents], patterns))
+    except (GridError, ScenarioError):
+        return ()
+
+
+def learners_of(loaded: LoadedScenario, specs: Sequence[AgentSpec], patterns: Sequence[str] | None) -> list[AgentSpec]:
+    """Of all agents those that learn, in the scenario's order; raises ScenarioError when there are none."""
     names = [spec.name for spec in specs]
     wanted = loaded.scenario.learning.agents if patterns is None else tuple(patterns)
     where = "learning.agents" if patterns is None else "agents"
@@ -40,6 +55,16 @@ def learners_of(loaded: LoadedScenario, simulation: Simulation, patterns: Sequen
             f"scenario '{loaded.scenario.name}' has no learners: nobody of its {len(names)} agents actuates anything; "
             f"an environment needs an agent with `actuate`", "agents" if names else ""))
     return learners
+
+
+def require_same_actions(specs: Sequence[LearnerSpec], found: Sequence[LearnerSpec]) -> None:
+    """What an episode draws anew must not change what actions mean; raises GridloopError with what differs."""
+    for spec, now in zip(specs, found, strict=True):
+        units = replace(now.action, is_normalised=spec.action.is_normalised)  # whoever trains may choose them
+        lines = action_differences(spec.action, units)
+        if lines:
+            raise GridloopError(f"learning.episode.vary: the action of agent '{spec.agent}' is another one in this "
+                                f"episode: {'; '.join(lines)}; give it a range that holds in all (learn.act.range)")
 
 
 def _problem(message: str, path: str) -> ScenarioError:

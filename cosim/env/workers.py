@@ -34,6 +34,7 @@ from cosim.env.slots import Records, Slot, slot_type
 from cosim.errors import GridloopError
 from cosim.scenario.learning import Discount
 from cosim.scenario.loader import LoadedScenario, load_text
+from cosim.simulation.kept import Kept
 
 MAX_ENVIRONMENTS, MAX_BLOCKS = 4096, 1000
 #: How long a process may take to end before it is made to, s.
@@ -73,14 +74,14 @@ class Plan:
         """From `to_json`."""
         return cls(**json.loads(text))
 
-    def core(self, place: int) -> EventEnv:
-        """Environment number `place`; what it records is below ``env-<place>``."""
+    def core(self, place: int, kept: Kept) -> EventEnv:
+        """Environment number `place`; what it records is below ``env-<place>``.  `kept` is the process's."""
         options = dict(self.options)
         if options["record"] is not None:
             options["record"] = Path(options["record"]) / f"env-{place:04d}"
         if options["discount"] is not None:
             options["discount"] = Discount(**options["discount"])
-        return EventEnv(self._loaded(), self.agents, (), EnvOptions(**options))
+        return EventEnv(self._loaded(), self.agents, (), EnvOptions(**options), kept)
 
     def _loaded(self) -> LoadedScenario:
         # Whoever made the plan has loaded it, plugins of its own included.
@@ -94,8 +95,8 @@ class Plan:
 class _Stepper:
     """One environment in a process."""
 
-    def __init__(self, plan: Plan, place: int, record: Any) -> None:
-        self._core = plan.core(place)
+    def __init__(self, plan: Plan, place: int, record: Any, kept: Kept) -> None:
+        self._core = plan.core(place, kept)
         self._slot = Slot(Faces(self._core, explain=plan.explain), record)
         self._same_step = plan.same_step
 
@@ -138,9 +139,10 @@ def work(connection: Connection, memory: str, plan: str, places: Sequence[int]) 
 
 
 def _open(plan: Plan, places: Sequence[int], block: SharedMemory, steppers: list[_Stepper]) -> None:
-    kind = slot_type(Faces(plan.core(places[0]), explain=plan.explain))
+    kept = Kept()
+    kind = slot_type(Faces(plan.core(places[0], kept), explain=plan.explain))
     records: Records = np.ndarray((block.size // kind.itemsize,), kind, block.buf)
-    steppers += [_Stepper(plan, place, records[place]) for place in places]
+    steppers += [_Stepper(plan, place, records[place], kept) for place in places]
 
 
 def _obey(message: bytes, places: Sequence[int], steppers: Sequence[_Stepper]) -> None:

@@ -101,7 +101,7 @@ def _agent_of(agent: Agent, name: str) -> Agent:
 def _learn_of(agent: Agent, name: str) -> Learn:
     """An entry's agents are a group, alike but for the device's name."""
     identity = {"group": agent.learn.group or _safe(agent.name.replace("{}", "")).strip("_-") or "each",
-                "subject": agent.learn.subject or name}
+                "subject": filled(agent.learn.subject, name) or name}
     if not agent.learn.model_fields_set - {"group", "subject"}:
         return agent.learn.model_copy(update=identity)
     return Learn.model_validate({**_filled_keys(agent.learn.model_dump(exclude_unset=True), name), **identity})

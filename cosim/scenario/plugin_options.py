@@ -46,7 +46,8 @@ def plugin_slots(data: Any) -> Iterator[PluginSlot]:
 
 def _terms(data: Any) -> Iterator[PluginSlot]:
     """Terms of rewards and costs: everyone's, and each agent's own."""
-    owners: list[tuple[tuple[str, ...], Any]] = [(("learning",), data.get("learning") if isinstance(data, dict) else None)]
+    everyone = data.get("learning") if isinstance(data, dict) else None
+    owners: list[tuple[tuple[str, ...], Any]] = [(("learning",), everyone)]
     owners += [(("agents", index, "learn"), agent.get("learn")) for index, agent in _items(data, "agents")
                if isinstance(agent, dict)]
     for path, owner in owners:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cosim.errors import GridloopError, PluginError
 from cosim.points import PointDatabase, match
 from cosim.scenario.learning import Acting
+from cosim.scenario.problems import near
 
 
 class OpenChoices:
@@ -27,7 +28,11 @@ class OpenChoices:
         self._closes = np.zeros((len(conditions), len(names)), bool)
         for i, mask in enumerate(acting.masks):
             for pattern in mask.choices:
-                self._closes[i, match(pattern, names)] = True
+                found = match(pattern, names)
+                if not found:
+                    raise PluginError(f"agent '{agent}': learn.act.masks close '{pattern}', which none of its "
+                                      f"{len(names)} choices is called{near(pattern, names)}")
+                self._closes[i, found] = True
         self._points = points
 
     def now(self) -> NDArray[np.bool_]:

@@ -32,9 +32,10 @@ class Kept:
         if key not in self._networks:
             self._networks[key] = load_network(scenario.grid.network, base_dir)
         plain = self._networks[key]
-        if self._last is None or self._last[0] is not plain or self._last[1] != scenario.grid:
-            self._last = plain, scenario.grid, adjusted(plain, scenario)
-        return self._last[2]
+        last = self._last
+        if last is None or last[0] is not plain or last[1] != scenario.grid:
+            last = self._last = plain, scenario.grid, adjusted(plain, scenario)
+        return last[2]
 
 
 def adjusted(network: Network, scenario: Scenario) -> Network:

@@ -11,7 +11,8 @@ from cosim.encoding import ActionSpec, Feature, LearnerSpec
 from cosim.encoding.spec import Setpoint
 from cosim.errors import PluginError
 from cosim.points import Ids, Point, PointDatabase, PointKind, match
-from cosim.scenario.learning import Acting, Observing, Units
+from cosim.scenario.learning import Acting, Choice, Observing, Units
+from cosim.scenario.problems import near
 from cosim.scenario.schema import Agent as AgentSpec
 
 #: Scales (low, high) by unit where the scenario gives none; powers go by `Bases`.
@@ -89,10 +90,10 @@ def _action(agent: str, acting: Acting, points: Sequence[Point], named: Callable
     names = [point.name for point in points]
     if acting.choices:
         setpoints = tuple(Setpoint(named(p.name), p.unit, *_bounds(p)) for p in points)
-        rows = tuple(_choice(agent, choice.name, choice.set, names) for choice in acting.choices)
+        rows = tuple(_choice(agent, choice, points) for choice in acting.choices)
         return ActionSpec(setpoints, True, tuple(choice.name for choice in acting.choices), rows)
-    ranges = {i: bounds for pattern, bounds in acting.range.items() for i in match(pattern, names)}
-    levels = {i: n for pattern, n in acting.levels.items() for i in match(pattern, names)}
+    ranges = {i: bounds for pattern, bounds in acting.range.items() for i in _named(agent, "range", pattern, names)}
+    levels = {i: n for pattern, n in acting.levels.items() for i in _named(agent, "levels", pattern, names)}
     setpoints = tuple(_setpoint(agent, point, ranges.get(i, _bounds(point)), named,
                                 (levels[i],) if i in levels else ()) for i, point in enumerate(points))
     return ActionSpec(setpoints, acting.units is Units.NORMALISED)
@@ -124,13 +125,23 @@ def _setpoint(agent: str, point: Point, bounds: tuple[float, float], named: Call
     return Setpoint(named(point.name), point.unit, low, high, tuple(values.tolist()))
 
 
-def _choice(agent: str, name: str, values: Mapping[str, float], names: Sequence[str]) -> tuple[float | None, ...]:
-    row: list[float | None] = [None] * len(names)
-    for pattern, value in values.items():
-        found = match(pattern, names)
-        if not found:
-            raise PluginError(f"agent '{agent}': choice '{name}' sets '{pattern}', which none of its {len(names)} "
-                              f"actuated points is called")
-        for i in found:
+def _named(agent: str, key: str, pattern: str, names: Sequence[str]) -> list[int]:
+    """Places of the actuated points that a key of `learn.act` means; raises PluginError for none."""
+    found = match(pattern, names)
+    if not found:
+        raise PluginError(f"agent '{agent}': learn.act.{key} has '{pattern}', which none of its {len(names)} actuated "
+                          f"points is called{near(pattern, names)}")
+    return found
+
+
+def _choice(agent: str, choice: Choice, points: Sequence[Point]) -> tuple[float | None, ...]:
+    """Values (n_point,) of a choice; raises PluginError for one that a point does not take."""
+    row: list[float | None] = [None] * len(points)
+    for pattern, value in choice.set.items():
+        for i in _named(agent, f"choices '{choice.name}'", pattern, [point.name for point in points]):
+            low, high = _bounds(points[i])
+            if not low <= value <= high or (points[i].kind is PointKind.BINARY_OUTPUT and value not in (0.0, 1.0)):
+                raise PluginError(f"agent '{agent}': choice '{choice.name}' sets '{points[i].name}' to {value:g}; the "
+                                  f"point takes {low:g} to {high:g} {points[i].unit}".rstrip())
             row[i] = value
     return tuple(row)

@@ -81,6 +81,8 @@ class Publisher:
     @property
     def truth(self) -> Vector:
         """Values (n_point,) of the last publish as they are, whatever sensors show: right where points are required."""
+        if self._points.requires_changed:  # since that publish: they were left for later then
+            self._complete(self._values)
         return self._values
 
     # -- blocks ----------------------------------------------------------------------------------------------------

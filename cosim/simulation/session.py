@@ -122,8 +122,8 @@ def resume_run(folder: Path, options: RunOptions | None = None, *, allow_plugins
 
     journal = RunResult.load(folder).journal()
     if run["external"]:
-        raise RecordError(f"{folder}: agents {', '.join(run['external'])} were decided outside; only what was recorded "
-                          f"of this run can be replayed (`gridloop replay`), it cannot go on by itself")
+        raise RecordError(f"{folder}: agents {', '.join(run['external'])} were decided outside (an environment's "
+                          f"episode); it cannot go on by itself")
     simulation = build(loaded, BuildOptions(recorder=recorder, stopwatch=options.stopwatch))
     for command in journal:
         simulation.inbox.reenter(command)

@@ -40,7 +40,8 @@ class GroupSetting:
 
     `spec` is that of any member; `n_agents` members; `n_joint` numbers of the joint observation (0 unless the algorithm
     `needs` it); `n_joint_action` numbers of all learners' rows; `members` are the group's learners by index;
-    `updates` is how often `update` will be called in the whole training (for schedules).
+    `updates` is how often `update` will be called in the whole training (for schedules); `joint_action_at` the first
+    column of each learner's row among all learners' rows, by index ({}: as if all were equally wide).
     """
 
     name: str
@@ -54,6 +55,7 @@ class GroupSetting:
     updates: int
     cost_limits: Mapping[str, float] = field(default_factory=dict)
     device: str = "cpu"
+    joint_action_at: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def n_agents(self) -> int:
@@ -116,6 +118,9 @@ ALGORITHMS: dict[str, Entry] = {
     "ddpg": Entry("policies.training.td3:Td3", {"twin": False}, fragment=64),
     "maddpg": Entry("policies.training.td3:Td3", {"centralised": True}, fragment=64),
     "dqn": Entry("policies.training.dqn:Dqn", fragment=64),
+    "cql": Entry("policies.training.offline.cql:Cql", fragment=64),
+    "iql": Entry("policies.training.offline.iql:Iql", fragment=64),
+    "awac": Entry("policies.training.offline.awac:Awac", fragment=64),
 }
 
 

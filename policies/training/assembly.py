@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
+import torch
 
 from cosim.scenario.learning import Discount
-from policies.bundle import Bundle, GroupBundle
-from policies.description import Description
+from policies.bundle import Bundle, BundleError, GroupBundle, normalised, scenario_digest
+from policies.description import Description, NetworkError
 from policies.training.algorithm import Algorithm, GroupSetting, TrainingError, algorithm_class
 from policies.training.collect import Collector, LocalCollector, ProcessCollector
 from policies.training.config import Engine, TrainConfig
@@ -34,11 +36,16 @@ class Assembly:
     plan: Plan
 
 
-def assemble(config: TrainConfig, recipe: EnvRecipe | None = None) -> Assembly:
-    """The parts; TrainingError (or the scenario's own error) for what does not fit together."""
+def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bool = True) -> Assembly:
+    """The parts; TrainingError (or the scenario's own error) for what does not fit together.
+
+    Without `adopts` the configuration's bundle is left alone: a training that goes on has weights of its own.
+    """
+    _check_device(config.device)
     recipe = recipe or EnvRecipe(arguments=_arguments(config))
     env = recipe.make()
     _check_groups(config, env)
+    _check_limits(config, env)
     discount = config.discount or env.discount or Discount(
         gamma=GAMMA, per_s=min(spec.period_s for spec in env.specs))
     arguments = {**(recipe.arguments or {}), "discount": discount.model_dump()}
@@ -49,14 +56,14 @@ def assemble(config: TrainConfig, recipe: EnvRecipe | None = None) -> Assembly:
     plan = Plan(replace(recipe, arguments=arguments), config.seed, config.collection.slots, config.fragment, shapes,
                 {name: len(members) for name, members in env.groups.items()},
                 {name: algorithm.actor_description() for name, algorithm in algorithms.items()}, weights)
-    if config.bundle is not None:
-        _adopt(Path(config.bundle), algorithms)
+    if config.bundle is not None and adopts:
+        _adopt(Path(config.bundle), algorithms, env)
     return Assembly(config, env, discount, algorithms, plan)
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     return {"scenario": config.scenario, "agents": list(config.agents) if config.agents else None,
-            "overrides": list(config.overrides), "duration_s": config.duration_s}
+            "overrides": list(config.overrides), "duration_s": config.duration_s, "allow_plugins": config.allow_plugins}
 
 
 def _check_groups(config: TrainConfig, env: Any) -> None:
@@ -65,12 +72,33 @@ def _check_groups(config: TrainConfig, env: Any) -> None:
                             f"expected ippo or mappo, `agents` that name one group, or one `learn.group` for all")
 
 
+def _check_limits(config: TrainConfig, env: Any) -> None:
+    """Limits are of costs that there are, and for somebody who keeps them."""
+    unknown = [name for name in config.cost_limits if name not in env.cost_names]
+    if unknown:
+        raise TrainingError(f"cost_limits: no cost '{unknown[0]}' here; expected "
+                            f"{', '.join(env.cost_names) or 'none (the scenario has no learning.costs)'}")
+    if config.cost_limits and not algorithm_class(config.algo).on_policy:
+        raise TrainingError(f"cost_limits: {config.algo} keeps no limits; expected ppo, ippo or mappo, or costs as "
+                            f"terms of the reward")
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=torch.device(name))
+    except (RuntimeError, AssertionError) as error:  # torch says "not compiled with CUDA" with an assertion
+        raise TrainingError(f"device: found {name!r:.40}; expected cpu, or cuda where there is one "
+                            f"({str(error).splitlines()[0][:100]})") from None
+
+
 def _algorithm(config: TrainConfig, env: Any, name: str, discount: Discount) -> Algorithm:
     members = env.groups[name]
+    widths = [spec.action.width for spec in env.specs]
     setting = GroupSetting(
         name, env.specs[members[0]], tuple(members), tuple(env.cost_names), discount,
         int(np.random.SeedSequence([config.seed, crc32(name.encode())]).generate_state(1)[0]), env.encoder.size,
-        sum(spec.action.width for spec in env.specs), config.iterations, config.cost_limits, config.device)
+        sum(widths), config.iterations, config.cost_limits, config.device,
+        dict(enumerate(accumulate(widths[:-1], initial=0))))
     made: Algorithm = algorithm_class(config.algo)(setting, config.algorithm_options())
     return made
 
@@ -84,11 +112,21 @@ def _shape(env: Any, name: str, algorithm: Algorithm) -> Shape:
                  sum(s.action.width for s in env.specs) if "joint_action" in needs else 0, n_hidden)
 
 
-def _adopt(folder: Path, algorithms: Mapping[str, Algorithm]) -> None:
-    """Actors begin with those of a bundle, group by group."""
+def _adopt(folder: Path, algorithms: Mapping[str, Algorithm], env: Any) -> None:
+    """Actors begin with those of a bundle, group by group; TrainingError where it is for other agents or networks."""
     bundle = Bundle.load(folder)
     for name, algorithm in algorithms.items():
-        algorithm.adopt(dict(bundle.group(name).weights))
+        try:
+            found = bundle.group(name)
+            differing = found.differences(normalised(env.specs[env.groups[name][0]]))
+            if not differing:
+                algorithm.adopt(dict(found.weights))
+        except (BundleError, NetworkError) as error:
+            differing = [str(error)]
+        if differing:
+            raise TrainingError(f"bundle {folder}: group '{name}' cannot begin with it (there, here): "
+                                f"{'; '.join(differing[:8])}; expected one of the same agents and networks; `gridloop "
+                                f"train --from` carries another one over, by name")
 
 
 def collector(assembly: Assembly, logs: Path) -> Collector:
@@ -105,14 +143,14 @@ def collector(assembly: Assembly, logs: Path) -> Collector:
 
 def bundle_of(assembly: Assembly, training: Mapping[str, Any]) -> Bundle:
     """The policies as they are now."""
-    groups = {name: GroupBundle(assembly.env.specs[assembly.env.groups[name][0]],
-                                Description.of(algorithm.actor_description()), algorithm.actor_weights())
-              for name, algorithm in assembly.algorithms.items()}
+    groups = {}
+    for name, algorithm in assembly.algorithms.items():
+        members = tuple(normalised(assembly.env.specs[i]) for i in assembly.env.groups[name])
+        groups[name] = GroupBundle(members[0], Description.of(algorithm.actor_description()),
+                                   algorithm.actor_weights(), members=members)
     loaded = getattr(assembly.env, "loaded", None)
     scenario, shield = {}, {}
     if loaded is not None:
-        from policies.bundle import scenario_digest
-
         scenario = {"name": loaded.scenario.name, "digest": scenario_digest(loaded)}
         shield = loaded.scenario.shield.model_dump(mode="json")
     return Bundle(groups, scenario, shield, assembly.discount.model_dump(), training)

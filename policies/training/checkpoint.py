@@ -78,12 +78,14 @@ def write(out: Path, checkpoint: Checkpoint, keep: int) -> Path:
             _put(fresh / "ahead.safetensors", _packed(rows))
             about["ahead"] = [asdict(episode) for episode in checkpoint.ahead.episodes]
         _put(fresh / "state.json", json.dumps(about, indent=1).encode())
+        aside = home / f".{final.name}.old"
         if final.exists():
-            shutil.rmtree(final)
+            final.rename(aside)
         fresh.rename(final)
-        for old in written(out)[:-keep]:
-            shutil.rmtree(old)
+        for old in (*written(out)[:-keep], aside):
+            shutil.rmtree(old, ignore_errors=True)  # what cannot be removed now is in nobody's way
     except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)  # on a full disk half a checkpoint is only in the way
         raise TrainingError(f"{final}: cannot be written ({error.strerror})") from None
     return final
 

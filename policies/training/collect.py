@@ -131,7 +131,7 @@ class _Process:
 
     def ended(self) -> str:
         """How the process ended."""
-        self.process.join(1.0)
+        self.process.join(10.0)  # its connection closes before it is gone
         code = self.process.exitcode
         return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cosim.scenario.learning import Discount
 from cosim.scenario.overrides import apply_overrides
 from cosim.scenario.yaml_tree import Places, parse_yaml
-from policies.training.algorithm import ALGORITHMS, Options, TrainingError, entry, options_of
+from policies.training.algorithm import ALGORITHMS, Options, TrainingError, algorithm_class, entry, options_of
 
 #: Largest file of a configuration.
 MAX_BYTES = 1 << 20
@@ -89,6 +89,8 @@ class TrainConfig(_Part):
     bundle: str | None = Field(None, description="A bundle to go on from: its actors are the first ones.")
     device: str = Field("cpu", description="Where networks learn: cpu or cuda.")
     threads: int = Field(1, ge=1, le=64, description="Threads of the learner; part of the result (sums change order).")
+    allow_plugins: bool = Field(False, exclude=True, description=(
+        "Load the Python code that the scenario's `plugins` names: said by the caller, never by a file."))
 
     @property
     def fragment(self) -> int:
@@ -105,7 +107,9 @@ class TrainConfig(_Part):
         try:
             return options_of(self.algo, self.options)
         except ValidationError as error:
-            raise TrainingError(_listed(error, "options.")) from None
+            known = ", ".join(algorithm_class(self.algo).Options.model_fields)
+            extra = any(item["type"] == "extra_forbidden" for item in error.errors())
+            raise TrainingError(_listed(error, "options.") + (f"; {self.algo} has {known}" if extra else "")) from None
 
 
 def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequence[str] = (),
@@ -115,6 +119,9 @@ def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequenc
     Raises TrainingError, naming every field that does not fit.
     """
     content = _read(data) if isinstance(data, Path) else deepcopy(dict(data or {}))
+    if content.pop("allow_plugins", False):
+        raise TrainingError(f"{data if isinstance(data, Path) else 'configuration'}: allow_plugins: a file may not say "
+                            f"so; expected it on the command line (--allow-plugins)")
     content |= given
     problems = apply_overrides(content, overrides, Places())
     if problems:

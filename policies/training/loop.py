@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,13 +25,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
+from policies.bundle import BundleError
 from policies.training import checkpoint as checkpoints
 from policies.training.algorithm import TrainingError
 from policies.training.assembly import Assembly, assemble, bundle_of, collector
 from policies.training.checkpoint import Checkpoint, Progressed
 from policies.training.collect import Fragment
+from policies.training.command import command_of
 from policies.training.config import Score, TrainConfig
+from policies.training.finite import check_finite, finite
 from policies.training.progress import METRICS, Board, OnProgress, Progress, Table
 from policies.training.worker import EnvRecipe
 
@@ -68,10 +72,10 @@ def train(config: TrainConfig, out: Path, on_progress: OnProgress | None = None,
     try:
         with _interruptible() as interrupted:
             stops = lambda: interrupted.is_set() or (should_stop is not None and should_stop())  # noqa: E731  # a word
-            training = Training(assemble(config, recipe), out, newest)
+            training = Training(assemble(config, recipe, adopts=newest is None), out, newest)
             try:
                 return training.run(on_progress, stops)
-            except TrainingError as error:
+            except (TrainingError, BundleError) as error:
                 raise TrainingError(f"{error}{_hint(out)}") from error
             finally:
                 training.close()
@@ -88,11 +92,20 @@ def _newest(config: TrainConfig, out: Path, resume: bool) -> Checkpoint | None:
     if not found:
         raise TrainingError(f"{out}: no checkpoint to go on from; expected {checkpoints.FOLDER}/iteration-… in it")
     newest = checkpoints.read(found[-1])
-    differing = differences(dict(newest.config), config.model_dump(mode="json"))
+    differing = differences(_completed(found[-1], newest.config), config.model_dump(mode="json"))
     if differing:
         raise TrainingError(f"{found[-1]}: was trained differently, going on would be another training: "
                             f"{'; '.join(differing)}; expected the same, or a new training with `bundle`")
     return newest
+
+
+def _completed(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's configuration, with defaults for settings that came later."""
+    try:
+        return TrainConfig.model_validate(dict(saved)).model_dump(mode="json")
+    except ValidationError as error:
+        raise TrainingError(f"{folder}: its configuration is none of this version: "
+                            f"{error.errors()[0]['msg']}") from None
 
 
 #: What may change when a training goes on: none of it decides what an iteration does.
@@ -150,8 +163,7 @@ class Training:
         self._collector = collector(assembly, out / "workers")
         try:
             if newest:
-                for name, algorithm in assembly.algorithms.items():
-                    algorithm.load_state_dict(newest.algorithms[name])
+                self._take_up(newest)
                 self._collector.restore(newest.slots)
         except BaseException:
             self._collector.close()
@@ -159,6 +171,16 @@ class Training:
         self._table = Table(out / METRICS, self.at.iteration)
         self._board = Board(out / "tensorboard", self.at.iteration)
         self._hand_over()
+
+    def _take_up(self, newest: Checkpoint) -> None:
+        try:
+            for name, algorithm in self.assembly.algorithms.items():
+                algorithm.load_state_dict(newest.algorithms[name])
+        except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of shapes
+            what = " ".join(str(error).split())[:200]  # torch writes several lines
+            raise TrainingError(f"the checkpoint of iteration {self.at.iteration} is of other networks than these "
+                                f"learners have ({type(error).__name__}: {what}): the scenario has changed; expected "
+                                f"the same, or a new training with `bundle`") from None
 
     def close(self) -> None:
         """Stop the workers and finish the files."""
@@ -200,7 +222,7 @@ class Training:
         figures = self._learn(fragment)
         updated_s = perf_counter()
         if runs_ahead:
-            self._ahead = self._collector.finish()
+            self._ahead = finite(self._collector.finish())
         self._hand_over()
         ended_s = perf_counter()
         self._count(fragment, ended_s - begun_s)
@@ -208,7 +230,7 @@ class Training:
 
     def _collected(self, number: int) -> Fragment:
         self._collector.begin(number)
-        return self._collector.finish()
+        return finite(self._collector.finish())
 
     def _learn(self, fragment: Fragment) -> dict[str, float]:
         figures: dict[str, float] = {}
@@ -279,6 +301,8 @@ class Training:
 
     def _save(self) -> None:
         states = {name: algorithm.state_dict() for name, algorithm in self.assembly.algorithms.items()}
+        for name, state in states.items():
+            check_finite(name, state, self.at.iteration)
         saved = Checkpoint(self.at, self.config.model_dump(mode="json"), {n: dict(s) for n, s in states.items()},
                            self._collector.snapshot(), self._ahead)
         checkpoints.write(self.out, saved, self.config.checkpoints.keep)
@@ -287,10 +311,8 @@ class Training:
     def _about(self) -> dict[str, Any]:
         """What a bundle says about its training."""
         config = self.config
-        return {"command": f"gridloop train {config.scenario} --algo {config.algo} --seed {config.seed} "
-                           f"--steps {config.steps}",
-                "algo": config.algo, "config": config.model_dump(mode="json"), "seed": config.seed,
-                "steps": self.at.steps, "decisions": self.at.decisions, "episodes": self.at.episodes,
+        return {"command": command_of(config), "algo": config.algo, "config": config.model_dump(mode="json"),
+                "seed": config.seed, "steps": self.at.steps, "decisions": self.at.decisions, "episodes": self.at.episodes,
                 "wall_s": round(self.at.wall_s, 1), "versions": _versions(), "returns": list(self.at.returns),
                 "discounted": list(self.at.discounted)}
 

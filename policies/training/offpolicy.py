@@ -268,8 +268,7 @@ class OffPolicy(ABC):
 
     def _first_column(self, agent: int, width: int) -> int:
         """Where the row of a learner begins among all rows: as told, else as if all were equally wide."""
-        at: Mapping[int, int] = getattr(self.setting, "joint_action_at", {})
-        return at.get(agent, agent * width)
+        return self.setting.joint_action_at.get(agent, agent * width)
 
     # -- state ----------------------------------------------------------------------------------------------------
 

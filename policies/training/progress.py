@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from policies.training.algorithm import TrainingError
+
 logger = logging.getLogger(__name__)
 
 METRICS = "metrics.csv"
@@ -65,7 +67,7 @@ class Table:
         if not file.exists():
             return
         rows = [row for row in csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")))
-                if int(row["iteration"]) <= iteration]
+                if _is_whole(row) and int(row["iteration"]) <= iteration]
         if rows:
             self._columns = list(rows[0])
             self._rewrite(rows)
@@ -73,7 +75,13 @@ class Table:
             file.unlink()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Append a row."""
+        """Append a row; TrainingError where it cannot be written."""
+        try:
+            self._append(row)
+        except OSError as error:
+            raise TrainingError(f"{self._file}: cannot be written ({error.strerror})") from None
+
+    def _append(self, row: Mapping[str, Any]) -> None:
         new = [name for name in row if name not in self._columns]
         if new:
             rows = list(csv.DictReader(io.StringIO(self._file.read_text(encoding="utf-8")))) if self._columns else []
@@ -89,6 +97,11 @@ class Table:
             writer.writeheader()
             writer.writerows(rows)
         os.replace(fresh, self._file)
+
+
+def _is_whole(row: Mapping[str | None, Any]) -> bool:
+    """Not one that a crash or a full disk cut off."""
+    return None not in row and None not in row.values() and str(row["iteration"]).isdecimal()
 
 
 class Board:
@@ -107,9 +120,13 @@ class Board:
         """All figures at this many steps."""
         if self._writer is None:
             return
-        for name, value in progress.row().items():
-            if value is not None and name not in ("iteration", "steps"):
-                self._writer.add_scalar(name if "/" in name else f"training/{name}", value, progress.iteration)
+        try:
+            for name, value in progress.row().items():
+                if value is not None and name not in ("iteration", "steps"):
+                    self._writer.add_scalar(name if "/" in name else f"training/{name}", value, progress.iteration)
+        except OSError as error:  # pictures are not worth a training
+            logger.warning("TensorBoard's files cannot be written (%s): no more of them", error)
+            self._writer = None
 
     def close(self) -> None:
         """Write what is left."""

@@ -84,8 +84,9 @@ class Sac(OffPolicy):
         critic_loss, error = self.critic_loss(batch)
         actor_loss, logp = self.actor_loss(batch)
         alpha_loss = self.alpha_loss(logp)
-        step(self.optimisers["critics"], critic_loss)
+        # The actor's loss leads through the critics: a fused optimiser changes their weights under it without a word.
         step(self.optimisers["actor"], actor_loss + alpha_loss)
+        step(self.optimisers["critics"], critic_loss)
         follow(self.targets, self.critics, self.options.tau)
         figures = {"loss_critic": critic_loss, "loss_actor": actor_loss, "alpha": self.alpha(), "entropy": -logp.mean()}
         return figures, error

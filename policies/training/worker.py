@@ -25,25 +25,30 @@ from typing import Any
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
+from cosim.simulation.kept import Kept
 from policies.numpy_actor import NumpyActor
 from policies.training.algorithm import State
 from policies.training.shared import Block, get_weights, rows_layout, rows_of, weight_layout
 from policies.training.slot import Slot, SlotSetting
 from policies.training.transitions import Shape
 
+#: What makes a scenario an environment.
+SCENARIO_ENV = "policies.training.scenario_env:scenario_env"
+
 
 @dataclass(frozen=True, slots=True)
 class EnvRecipe:
     """How to make an environment in another process: a function by name (``module:function``) and plain arguments."""
 
-    target: str = "policies.training.scenario_env:scenario_env"
+    target: str = SCENARIO_ENV
     arguments: Mapping[str, Any] | None = None
 
-    def make(self) -> Any:
-        """The environment."""
+    def make(self, kept: Kept | None = None) -> Any:
+        """The environment; `kept` is what those of scenarios in one process share, other ones have no use for it."""
         module, _, name = self.target.partition(":")
         build: Callable[..., Any] = getattr(import_module(module), name)
-        return build(**(self.arguments or {}))
+        shared = {"kept": kept} if self.target == SCENARIO_ENV else {}
+        return build(**(self.arguments or {}), **shared)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,12 @@ class Plan:
 
 
 def make_slots(plan: Plan, numbers: Sequence[int]) -> dict[int, Slot]:
-    """The slots of these numbers, each with an environment of its own, at its first decision."""
-    return {n: Slot(plan.recipe.make(), SlotSetting(n, plan.seed, plan.shapes)) for n in numbers}
+    """The slots of these numbers, each with an environment of its own, at its first decision.
+
+    They share what does not change: a network and profiles are read, and lie in memory, once a process.
+    """
+    kept = Kept()
+    return {n: Slot(plan.recipe.make(kept), SlotSetting(n, plan.seed, plan.shapes)) for n in numbers}
 
 
 def pack(states: Mapping[int, State]) -> bytes:

@@ -21,6 +21,7 @@ from policies.bundle import Bundle, GroupBundle
 from policies.datasets import GAMMA, Dataset, load_all
 from policies.description import Description
 from policies.training.algorithm import GroupSetting, Options, TrainingError
+from policies.training.command import offline_command
 
 #: Algorithms that learn without acting; all take continuous and discrete actions.
 OFFLINE: dict[str, str] = {
@@ -63,6 +64,8 @@ class OfflineConfig(BaseModel):
         except ValidationError as error:
             raise TrainingError("\n".join(f"options.{'.'.join(map(str, item['loc']))}: {item['msg']}; found "
                                           f"{item['input']!r:.60}" for item in error.errors())) from None
+        if getattr(options, "centralised", False):
+            raise TrainingError("options.centralised: a data set holds each agent's own view alone; expected false")
         return options
 
 
@@ -90,7 +93,8 @@ def train_offline(config: OfflineConfig, dataset_path: Path, out: Path,
         groups[data.group], figures[data.group] = _learned(config, data, on_progress)
     about = datasets[0].about
     discount = _discount(config, datasets[0])
-    training = {"command": f"train_offline --algo {config.algo} --seed {config.seed}", "algo": config.algo,
+    command = offline_command(config.algo, dataset_path, config.batches, config.seed, config.options)
+    training = {"command": command, "algo": config.algo,
                 "config": config.model_dump(mode="json"), "seed": config.seed, "batches": config.batches,
                 "decisions": sum(data.steps for data in datasets), "recorded": about.get("recorded")}
     Bundle(groups, about.get("scenario") or {}, about.get("shield") or {}, discount.model_dump(), training).save(out)

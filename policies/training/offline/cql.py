@@ -41,8 +41,8 @@ class ContinuousCql(Sac):
         critic_loss, error = self.backup_loss(batch)
         penalty = self.penalty(batch)
         actor_loss, logp = self.actor_loss(batch)
+        step(self.optimisers["actor"], actor_loss + self.alpha_loss(logp))  # before the critics that it leads through
         step(self.optimisers["critics"], critic_loss + self.options.conservative * penalty)
-        step(self.optimisers["actor"], actor_loss + self.alpha_loss(logp))
         follow(self.targets, self.critics, self.options.tau)
         return {"loss_critic": critic_loss, "penalty": penalty, "loss_actor": actor_loss, "alpha": self.alpha()}, error
 

@@ -113,6 +113,38 @@ def test_a_file_holds_the_rest(gridloop: Call, trainer: FakeTrainer) -> None:
     assert (config.seed, config.steps, config.collection.slots, config.collection.workers) == (9, 88, 3, 1)
 
 
+def test_settings_come_with_the_scenario(gridloop: Call, trainer: FakeTrainer) -> None:
+    """training/<scenario>.<algo>.yaml beside it counts for that algorithm, and is named; options change it."""
+    Path("training").mkdir()
+    Path("training/three.sac.yaml").write_text(yaml.safe_dump(
+        {"options": {"lr": 0.01, "batch": 32}, "steps": 77, "overrides": ["seed=3"], "algo": "td3"}))
+    said = gridloop("train", "three.yaml", "--algo", "sac", "--hyper", "lr=0.1", "--set", "duration_s=20", "--json")
+    config = trainer.asked[0][0]
+    assert said.data["settings"] == "training/three.sac.yaml"
+    assert (config.algo, config.options, config.steps) == ("sac", {"lr": 0.1, "batch": 32}, 77)
+    assert config.overrides == ("seed=3", "duration_s=20")
+    said = gridloop("train", "three.yaml", "--algo", "sac", "--bare", "--json")
+    assert (trainer.asked[1][0].options, said.data["settings"]) == ({}, None)
+    assert gridloop("train", "three.yaml", "--algo", "td3", "--json").data["settings"] is None
+    told = gridloop("train", "three.yaml", "--algo", "sac")
+    assert "settings from training/three.sac.yaml (--bare leaves them out)" in told.out
+    assert "settings from training/three.sac.yaml" in told.err
+
+
+def test_plugins_are_loaded_when_the_command_line_says_so(gridloop: Call, trainer: FakeTrainer) -> None:
+    """The flag reaches the training, and no file can stand in for it."""
+    assert gridloop("train", "three.yaml", "--algo", "ippo", "--allow-plugins", "--quiet").code == 0
+    assert trainer.asked[0][0].allow_plugins
+    assert "allow_plugins" not in trainer.asked[0][0].model_dump()
+    Path("c.yaml").write_text("{scenario: three.yaml, algo: ippo, allow_plugins: true}")
+    assert "expected it on the command line" in gridloop("train", "--config", "c.yaml").err
+    Path("p.yaml").write_text(loaded().text + "plugins: [mine.py]\n")
+    Path("mine.py").write_text("print('loaded')\n")
+    for command in (("train", "p.yaml"), ("dataset", "p.yaml", "--out", "d")):
+        said = gridloop(*command, real=True)
+        assert (said.code, "allow-plugins" in said.err, "loaded" in said.out) == (2, True, False), said.err
+
+
 def test_default_folders_are_numbered(gridloop: Call, trainer: FakeTrainer) -> None:
     """Each training has a folder of its own, named after scenario and algorithm."""
     gridloop("train", "three.yaml", "--algo", "ippo", "--quiet")
@@ -149,6 +181,8 @@ def test_ctrl_c_says_how_to_go_on(gridloop: Call, trainer: FakeTrainer) -> None:
     (["three.yaml", "--resume", "o"], "leave out SCENARIO"),
     (["three.yaml", "--from", "nothing"], "nothing"),
     (["three.yaml", "--algo", "cql"], "name them with --dataset"),
+    (["three.yaml", "--algo", "bc", "--from", "."], "name them with --dataset"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "rate=1"], "ippo has hidden, activation"),
     (["--dataset", "."], "no data set"),
     (["--dataset", "gone"], "no folder with data sets"),
     (["--dataset", ".", "--seeds", "3"], "leave out --seeds"),
@@ -321,6 +355,10 @@ def test_data_sets_are_recorded(gridloop: Call) -> None:
     small = ("--steps", "3", "--hyper", "hidden=[8]", "--hyper", "batch=4", "--quiet")
     learned = gridloop("train", "--dataset", "d", "--algo", "bc", *small, "--out", "o", "--json", real=True)
     assert learned.code == 0, learned.err
+    online = gridloop("train", "three.yaml", "--algo", "awac", "--from", learned.data["bundle"], "--steps", "8",
+                      "--option", "collection.fragment=4", "--workers", "0", "--out", "on", "--quiet", real=True)
+    assert online.code == 0, online.err
+    assert json.loads(Path("on/bundle/bundle.json").read_text())["training"]["algo"] == "awac"
     said = gridloop("evaluate", "three.yaml", "--bundle", learned.data["bundle"], "--seeds", "1", "--json", real=True)
     assert said.code == 0, said.err
     assert "has no learners" in gridloop("dataset", "idle.yaml", "--out", "e", real=True).err

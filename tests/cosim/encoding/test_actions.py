@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cosim.encoding import ActionCodec, ActionSpec
+from cosim.encoding.batch import ActionBatch
 from cosim.encoding.spec import Setpoint
 
 Q = Setpoint("q", "kvar", -100.0, 300.0)
@@ -82,3 +83,16 @@ def test_encode_undoes_decode(numbers: list[float], steps: int, closed: int) -> 
 def test_last_action_is_shown_over_the_range() -> None:
     """-1 and 1 at its ends, 0 where nothing was decided."""
     assert ActionCodec(ActionSpec((Q, P))).shown(np.array([300.0, np.nan])).tolist() == [1.0, 0.0]
+
+
+def test_many_actions_are_decoded_as_each_alone_and_never_beyond_a_range() -> None:
+    """Bit for bit; a last bit beyond an end would have the point refuse the whole command."""
+    rng = np.random.default_rng(3)
+    ends = np.sort(np.round(rng.uniform(-100, 100, (200, 2)), 2), axis=1)
+    codecs = [ActionCodec(ActionSpec((Setpoint("p", "kW", low, high),))) for low, high in ends.tolist()]
+    batch = ActionBatch(codecs)
+    for rows in (np.full(200, 1.0), np.full(200, -1.0), rng.uniform(-1.5, 1.5, 200), np.full(200, np.nan)):
+        together = batch.decode({i: rows[i:i + 1] for i in range(200)})
+        assert all(np.array_equal(together[i], codecs[i].decode(rows[i:i + 1]), equal_nan=True) for i in range(200))
+        values = np.concatenate(list(together.values()))
+        assert not ((values < ends[:, 0]) | (values > ends[:, 1])).any()

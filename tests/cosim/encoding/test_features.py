@@ -65,7 +65,7 @@ def test_history_holds_what_was_seen_at_the_agents_own_decisions() -> None:
     encoder.remember(np.array([1.1, 0.9]), np.array([True, False]))
     encoder.encode(np.array([1.0, 1.0]), sight)
     encoder.remember(np.array([1.0, 1.0]), np.array([True, True]))
-    np.testing.assert_allclose(encoder.encode(np.array([1.05, 1.05]), sight), [0.5, 0, 1, 0.5, 0, -1], atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(np.array([1.05, 1.05]), sight), [0.5, 0, 1, 0.5, 0, 0], atol=1e-6)
 
 
 def test_forgetting_leaves_no_past() -> None:
@@ -112,3 +112,14 @@ def test_differences_are_named() -> None:
     for words in ("feature {}.p_kw: only here", "feature {}.soc: only there", "feature {}.v_pu: scale", "history: 1 and 2",
                   "setpoint {}.q_set_kvar: range -10 to 10 and -20 to 10 kvar"):
         assert words in found
+
+
+def test_the_past_begins_with_a_learners_own_first_decision() -> None:
+    """As in a run, where its policy is first asked then: what others were shown before is no past of its own."""
+    early, late = (replace(PLAIN, agent=name, features=(P,), history=2) for name in ("early", "late"))
+    together, alone = Encoder([early, late]), Encoder([late])
+    together.encode(np.array([50.0, 100.0]), senses(2))
+    together.remember(np.array([50.0, 100.0]), np.array([True, False]))
+    seen = together.encode(np.array([0.0, -50.0]), senses(2))
+    assert seen[together.slices[1]].tolist() == alone.encode(np.array([-50.0]), senses(1)).tolist() == [-1.0, -1.0]
+    assert seen[together.slices[0]].tolist() == [0.0, 1.0]

@@ -73,3 +73,9 @@ def test_agents_without_a_device_are_refused() -> None:
 def test_filled_leaves_the_rest_alone() -> None:
     """Only strings change, at any depth."""
     assert filled({"a": ["{}", 1, None], "b": ("{}x",)}, "n") == {"a": ["n", 1, None], "b": ("nx",)}
+
+
+def test_a_learners_subject_is_filled_in() -> None:
+    """What is written {} in names of features may itself be made of the device's name."""
+    found = expand_agents([agent(each="pv_*", learn={"subject": "bus_{}"})], ["pv_1", "pv_2"])
+    assert [entry.item.learn.subject for entry in found] == ["bus_pv_1", "bus_pv_2"]

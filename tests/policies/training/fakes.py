@@ -23,16 +23,17 @@ class Targets:
 
     Learner i is due every `periods[i]` seconds, with up to `jitter` of it more; cost's rate is |x|.  With `rate` the
     reward's rate is that instead.  `dies` ends learner 0 after that many seconds.  `kill_at`: the process kills itself
-    at that decision of any episode with an odd number of resets before.
+    at that decision of any episode with an odd number of resets before.  `nan_at`: from that step of its life on the
+    last learner's reward is NaN.
     """
 
     def __init__(self, periods: tuple[float, ...] = (1.0,), *, jitter: float = 0.0, duration_s: float = 20.0,
                  rate: float | None = None, dies: float | None = None, shared: bool = True,
-                 counts: tuple[int, ...] = (), kill_at: int | None = None,
+                 counts: tuple[int, ...] = (), kill_at: int | None = None, nan_at: int | None = None,
                  discount: Mapping[str, float] | None = None) -> None:
         self.periods, self.jitter, self.duration_s, self.rate, self.dies = periods, jitter, duration_s, rate, dies
         n = len(periods)
-        self.kill_at, self.resets, self.closed = kill_at, 0, 0
+        self.kill_at, self.nan_at, self.resets, self.closed, self.stepped = kill_at, nan_at, 0, 0, 0
         self.names = tuple(f"a{i}" for i in range(n))
         setpoints = [Setpoint("x", "", -1.0, 1.0)]
         setpoints += [Setpoint(f"d{i}", "", 0.0, n - 1.0, tuple(map(float, range(n)))) for i, n in enumerate(counts)]
@@ -71,6 +72,9 @@ class Targets:
         dying = self.dies is not None and not self.dead[0] and when >= self.dies
         when = float(self.dies) if dying and self.dies is not None else when
         rate = np.where(self.dead, 0.0, 1 - (self.x - self.target) ** 2 if self.rate is None else self.rate)
+        self.stepped += 1
+        if self.nan_at is not None and self.stepped >= self.nan_at:
+            rate = np.where(np.arange(n) == n - 1, np.nan, rate)
         self.sums += (when - self.t) * rate
         self.costs[:, 0] += (when - self.t) * np.abs(self.x)
         self.t = when

@@ -86,7 +86,7 @@ def test_a_killed_worker_is_named(tmp_path: Path) -> None:
     with closing(ProcessCollector(plan(made, slots=2), 2, 60.0, tmp_path)) as collector:
         collector.load(weights())
         collector.begin(0)
-        with pytest.raises(WorkerLostError, match=r"worker 0 \(slots 0\) was killed by signal 9.*worker-0\.log"):
+        with pytest.raises(WorkerLostError, match=r"worker (\d) \(slots \1\) was killed by signal 9.*worker-\1\.log"):
             collector.finish()
 
 

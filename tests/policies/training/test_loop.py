@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from policies.training import checkpoint as checkpoints
 from policies.training.algorithm import TrainingError
 from policies.training.config import TrainConfig, load_config
 from policies.training.loop import TrainResult, train
+from policies.training.ppo import Ppo
 from policies.training.progress import Progress, Table
 from tests.policies.training.fakes import recipe
 
@@ -183,6 +185,67 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, part: str) -> None:
         run(tmp_path, resume=True)
 
 
+def test_a_training_of_other_networks_is_not_gone_on_with(tmp_path: Path) -> None:
+    """A scenario that has changed since: one message, not torch's trace."""
+    run(tmp_path, should_stop=stop_after(1))
+    with pytest.raises(TrainingError, match=r"of other networks than these learners have .*the scenario has changed"):
+        run(tmp_path, made=recipe(periods=[1.0, 2.3], jitter=0.2, duration_s=9.5, counts=[2]), resume=True)
+
+
+def test_settings_that_came_later_are_no_difference(tmp_path: Path) -> None:
+    """A checkpoint that does not know a setting was trained with its default."""
+    run(tmp_path, should_stop=stop_after(1))
+    file = checkpoints.written(tmp_path)[-1] / "state.json"
+    about = json.loads(file.read_text())
+    del about["config"]["threads"]
+    file.write_text(json.dumps(about))
+    assert run(tmp_path, resume=True).reason == "done"
+
+
+@pytest.mark.parametrize("name", ["ppo", "sac"])
+def test_a_reward_that_is_no_number_ends_it(tmp_path: Path, name: str) -> None:
+    """Before it is learned from or remembered: whose, and when; the checkpoint before it stays good."""
+    settings = config(algo=name, checkpoints={"every": 1}, **(OFF if name == "sac" else {}))
+    with pytest.raises(TrainingError, match=r"(?s)reward of learner 1 in slot 0 is not a finite .*go on from it"):
+        run(tmp_path, settings, recipe(periods=[1.0, 2.3], duration_s=9.5, nan_at=40))
+    kept = checkpoints.read(checkpoints.written(tmp_path)[-1])
+    assert all(np.isfinite(array).all() for state in kept.algorithms.values() for array in state.values())
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that blew up does not take the place of the last good checkpoint."""
+    whole = Ppo.state_dict
+
+    def blown(self: Any) -> Any:
+        state = whole(self)
+        if self._updates == 4:
+            state["module/actor/head.bias"][0] = np.inf
+        return state
+
+    monkeypatch.setattr(Ppo, "state_dict", blown)
+    with pytest.raises(TrainingError, match=r"head.bias is not finite after iteration 4.*iteration-000002"):
+        run(tmp_path)
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a checkpoint is cleared away, the one before is named; so it is for the table of figures."""
+    whole = checkpoints._put
+
+    def full(file: Path, data: bytes) -> None:
+        if file.name == "slots.safetensors" and ".iteration-000004" in str(file):
+            file.write_bytes(data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole(file, data)
+
+    monkeypatch.setattr(checkpoints, "_put", full)
+    with pytest.raises(TrainingError, match=r"iteration-000004: .*No space left.*last checkpoint is .*000002"):
+        run(tmp_path)
+    assert [path.name for path in (tmp_path / checkpoints.FOLDER).iterdir()] == ["iteration-000002"]
+    table = Table(tmp_path / "gone" / "metrics.csv")
+    with pytest.raises(TrainingError, match=r"metrics.csv: cannot be written"):
+        table.add({"iteration": 1})
+
+
 def test_another_format_is_refused(tmp_path: Path) -> None:
     """With its number."""
     run(tmp_path, should_stop=stop_after(1))
@@ -211,6 +274,10 @@ def test_a_new_figure_gets_a_column(tmp_path: Path) -> None:
     assert file.read_text().split() == ["iteration,a,b", "1,2,", "2,3,4"]
     Table(file, 1).add({"iteration": 2, "a": 9})
     assert file.read_text().split() == ["iteration,a,b", "1,2,", "2,9,"]
+    with file.open("a") as stream:
+        stream.write("1")  # a row 12 that a crash cut off
+    Table(file, 2).add({"iteration": 3, "a": 1, "b": 1})
+    assert file.read_text().split() == ["iteration,a,b", "1,2,", "2,9,", "3,1,1"]
 
 
 def test_checkpoints_are_whole_or_not_there(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from policies.numpy_actor import NumpyActor
 from policies.training.algorithm import TrainingError
 from policies.training.dqn import Dqn
+from policies.training.offline.cql import ContinuousCql
 from policies.training.offpolicy import OffPolicy
 from policies.training.sac import Sac
 from policies.training.td3 import Td3
@@ -245,6 +246,45 @@ def test_control_finds_the_optimal_gain(make: Any, kind: type[OffPolicy], option
     acted = learner.actor(x).mode().detach().numpy()
     assert 0.4 < best_gain() < 0.9
     np.testing.assert_allclose(acted, -best_gain() * x.numpy(), atol=0.1)
+
+
+@pytest.mark.parametrize("kind", [Sac, ContinuousCql])
+def test_the_actors_gradient_is_that_of_its_loss(make: Any, kind: Any) -> None:
+    """It leads through the critics as they were when the loss was taken, not as their own step leaves them."""
+    spec = make.spec(3, 2)
+    rows = make.rows(spec, 64)
+    learner, copy = made(make, kind, spec, lr=0.5), made(make, kind, spec, lr=0.5)
+    for each in (learner, copy):
+        each.remember(rows)
+    batch, same = learner.batch(learner.replay.draw(64)), copy.batch(copy.replay.draw(64))
+    learner.learn(batch)
+    if kind is Sac:
+        copy.critic_loss(same)  # draws as many numbers
+    else:
+        copy.backup_loss(same)
+        copy.penalty(same)
+    parameters = list(copy.actor.parameters())
+    expected = torch.autograd.grad(copy.actor_loss(same)[0], parameters)
+    for parameter, gradient in zip(learner.actor.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_centralised_critics_find_rows_of_other_widths(make: Any) -> None:
+    """The own row is cut out where `joint_action_at` says it lies; without, other numbers there are refused."""
+    spec = make.spec(1, 1)
+    rows = make.rows(spec, 20)
+    joint_action = np.concatenate([np.full((20, 2), 0.25, np.float32), rows["action"]], 1)
+    columns = {**rows.columns, "agent": np.ones(20, np.int32), "joint_action": joint_action,
+               "joint": np.zeros((20, 2), np.float32), "next_joint": np.zeros((20, 2), np.float32)}
+    for at, seen in (({1: 2}, [0.25, 0.25, 0.0]), ({}, None)):
+        setting = make.setting(spec, members=(1,), n_joint=2, n_joint_action=3, joint_action_at=at)
+        learner = Td3(setting, Td3.Options(**SMALL, centralised=True))
+        if seen is None:
+            with pytest.raises(TrainingError, match="joint_action_at"):
+                learner.remember(Transitions(columns))
+        else:
+            learner.remember(Transitions(columns))
+            assert (learner.replay.draw(5).columns["others"][:, 2:5] == seen).all()
 
 
 def test_centralised_critics_see_what_the_others_do(make: Any) -> None:
