@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,6 +100,8 @@ def _trained(args: argparse.Namespace, engine: Engine) -> Outcome:
             found.append(_one(engine, config, folder, show))
             if found[-1].reason == "stopped":
                 break
+    if file is not None:  # what the settings change for learning (a gentler reward, say) is no part of the task
+        configs = [config.model_copy(update={"overrides": tuple(args.overrides)}) for config in configs]
     return _outcome(configs, folders[:len(found)], found, moved, file)
 
 
@@ -243,5 +246,6 @@ def _next(config: TrainConfig, results: Sequence[Mapping[str, Any]], *, stopped:
     bundles = " ".join(f"--bundle {result['policy']}" for result in results[:1])
     changes = "".join(f" --set '{text}'" for text in config.overrides)
     changes += " --allow-plugins" if config.allow_plugins else ""
-    return [f"next: gridloop evaluate {config.scenario}{changes} {bundles} --against as_is,none",
-            f"      gridloop run {config.scenario}{changes} {bundles}"]
+    who = "" if config.agents is None else f" --set 'learning.agents={json.dumps(config.agents)}'"
+    return [f"next: gridloop evaluate {config.scenario}{changes}{who} {bundles} --against as_is,none",
+            f"      gridloop run {config.scenario}{changes}{who} {bundles}"]

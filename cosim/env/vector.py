@@ -5,12 +5,14 @@ Every environment steps from decision to decision by its own time; rows are not 
 action is not carried out and its reward is 0.  With ``SAME_STEP`` the step that ends an episode begins the next one:
 the observation is the new one, and the old one is in infos (``final_obs``; ``final_info`` for a single learner).
 
-Environment `i` of a reset with ``seed=s`` runs with seed ``s + i``; nothing depends on how processes are scheduled.
+Environment `i` of a reset with ``seed=s`` runs with seed ``s + i`` (at first without one: the scenario's); nothing
+depends on how processes are scheduled.
 Processes are spawned: a script needs ``if __name__ == "__main__":``.  `close` ends them and removes what they share.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +58,7 @@ class _Rows:
                                 f"{', '.join(mode.value for mode in modes)}")
         self.n, self.faces = n, Faces(core, explain=options.explain)
         self.specs = core.specs
+        self._seed, self._has_begun = core.loaded.scenario.seed, False
         self._masks, self._widths = parts(mask_counts(self.faces)), parts([s.action.width for s in core.specs])
         plan = Plan.of(core, agents, explain=options.explain,
                        same_step=options.autoreset is AutoresetMode.SAME_STEP)
@@ -63,7 +66,13 @@ class _Rows:
 
     def reset(self, seed: int | Sequence[int | None] | None) -> Records:
         """The records after a reset everywhere."""
-        seeds = [None if seed is None else seed + i for i in range(self.n)] if not isinstance(seed, Sequence) else seed
+        if seed is None and not self._has_begun:
+            seed = self._seed  # each its own from the first: copies of one episode are worth one
+        self._has_begun = True
+        if isinstance(seed, Sequence):
+            seeds = [None if one is None else operator.index(one) for one in seed]
+        else:
+            seeds = [None if seed is None else operator.index(seed) + i for i in range(self.n)]
         if len(seeds) != self.n:
             raise GridloopError(f"vector_env: {len(seeds)} seeds for {self.n} environments")
         self.workers.reset(seeds)

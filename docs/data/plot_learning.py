@@ -2,11 +2,13 @@
 
     python docs/data/plot_learning.py docs/img/learn_anm6.png --title ANM6-Easy --column mean_discounted \\
         --ylabel "discounted return" --curve PPO=results/ppo --curve SAC=results/sac \\
-        --line "perfect forecasts (MPC)=-14.7" --ylim -150 0
+        --ylim -150 0
 
-A curve is a label and a folder: of one training (it holds `metrics.csv`), or of several (`gridloop train --seeds`).
+A curve is a label and a folder: of one training (it holds `metrics.csv`), or of several (`gridloop train --seeds`);
+or a pattern of such folders.
 Drawn is a column of `metrics.csv` against steps: the mean of the last episodes of a policy that still tries things out.
-A training that was stopped counts as far as it went.  `docs/learning.md` names the commands of its pictures.
+A training that was stopped counts as far as it went.  `--line LABEL=VALUE` draws a
+yardstick, where episodes of training are those of the yardstick. `docs/learning.md` names the commands of its pictures.
 
 Needs matplotlib, which is no part of the set-up.
 """
@@ -14,6 +16,7 @@ Needs matplotlib, which is no part of the set-up.
 from __future__ import annotations
 
 import argparse
+from glob import glob
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -29,12 +32,14 @@ GREY = "#6b7280"
 Floats = NDArray[np.float64]
 
 
-def runs(folder: Path) -> list[Path]:
-    """Metrics of the trainings in a folder; raises SystemExit where there are none."""
-    own = folder / "metrics.csv"
-    found = [own] if own.is_file() else sorted(folder.glob("*/metrics.csv"))
+def runs(pattern: str) -> list[Path]:
+    """Metrics of the trainings in a folder, or in folders by pattern; raises SystemExit where there are none."""
+    found: list[Path] = []
+    for folder in map(Path, sorted(glob(pattern))):
+        own = folder / "metrics.csv"
+        found += [own] if own.is_file() else sorted(folder.glob("*/metrics.csv"))
     if not found:
-        raise SystemExit(f"{folder}: no metrics.csv here or one level below; expected a folder of `gridloop train`")
+        raise SystemExit(f"{pattern}: no metrics.csv here or one level below; expected a folder of `gridloop train`")
     return found
 
 
@@ -55,9 +60,9 @@ def together(curves: list[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     return steps, np.array([np.interp(steps, own, values) for own, values in curves])
 
 
-def draw(axes: Axes, label: str, folder: Path, column: str, color: str) -> None:
+def draw(axes: Axes, label: str, folders: str, column: str, color: str) -> None:
     """Mean over seeds as a line, their range as a band."""
-    steps, values = together([curve(path, column) for path in runs(folder)])
+    steps, values = together([curve(path, column) for path in runs(folders)])
     n = len(values)
     axes.plot(steps, values.mean(0), color=color, lw=1.6, label=f"{label}, {n} seed{'s' if n > 1 else ''}")
     if n > 1:
@@ -90,8 +95,8 @@ def main() -> None:
     options = parser.parse_args()
     plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for k, (label, folder) in enumerate(options.curve):
-        draw(axes, label, Path(folder), options.column, COLORS[k % len(COLORS)])
+    for k, (label, folders) in enumerate(options.curve):
+        draw(axes, label, folders, options.column, COLORS[k % len(COLORS)])
     for label, value in options.line:
         axes.axhline(float(value), color=GREY, lw=0.9, ls="--")
         axes.annotate(label, (0.99, float(value)), xycoords=("axes fraction", "data"), xytext=(0, 3),

@@ -312,9 +312,9 @@ class Training:
         """What a bundle says about its training."""
         config = self.config
         return {"command": command_of(config), "algo": config.algo, "config": config.model_dump(mode="json"),
-                "seed": config.seed, "steps": self.at.steps, "decisions": self.at.decisions, "episodes": self.at.episodes,
-                "wall_s": round(self.at.wall_s, 1), "versions": _versions(), "returns": list(self.at.returns),
-                "discounted": list(self.at.discounted)}
+                "seed": config.seed, "steps": self.at.steps, "decisions": self.at.decisions,
+                "episodes": self.at.episodes, "wall_s": round(self.at.wall_s, 1), "versions": _versions(),
+                "returns": list(self.at.returns), "discounted": list(self.at.discounted)}
 
 
 def _mean(values: list[float]) -> float | None:

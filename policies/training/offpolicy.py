@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -124,6 +125,10 @@ class OffPolicy(ABC):
     def learn(self, batch: Batch) -> tuple[Figures, Tensor]:
         """One step; figures to show, and an error (B,) for priorities."""
 
+    def as_acted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Action rows (n, width) as the environment carried them out."""
+        return rows
+
     def exploration(self) -> float | None:
         """What ``explore`` is from now on; None where the actor has none."""
         return None
@@ -167,6 +172,7 @@ class OffPolicy(ABC):
             columns |= self._others(transitions)
         discount = self.setting.discount
         rows = fold(columns, self.options.n_step, discount.gamma, discount.per_s)
+        rows["action"] = self.as_acted(rows["action"])
         names = (*_KEPT, "others", "next_others") if self.options.centralised else _KEPT
         self.replay.add({name: rows[name] for name in names if name in rows})
         if self.actor.norm is not None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from policies.description import Description
@@ -31,6 +33,11 @@ class Weighted(OffPolicy):
         n = len(action.continuous)
         return Description(setting.spec.size, n, action.counts, "mlp", options.hidden, options.activation,
                            "gaussian" if n else "categorical", options.normalise)
+
+    def as_acted(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The Gaussian is not squashed: what it drew beyond the range was carried out at the range's end."""
+        n = self.description.n_continuous
+        return np.concatenate([rows[:, :n].clip(-1.0, 1.0), rows[:, n:]], 1)
 
     def build_critics(self) -> None:
         """Twin critics of observation and action, and their targets."""

@@ -101,7 +101,8 @@ def test_options_reach_the_training(gridloop: Call, trainer: FakeTrainer) -> Non
     assert (options.hidden, options.lr) == ((8, 8), 0.001)
     assert (config.overrides, config.agents, config.duration_s) == (("duration_s=20",), ("agent_1", "agent_2"), 10.0)
     assert (config.cost_limits, out, resume) == ({"volts": 0.5}, Path("here"), False)
-    assert "next: gridloop evaluate three.yaml --set 'duration_s=20' --bundle here/bundle" in said.out
+    learners = """'learning.agents=["agent_1", "agent_2"]'"""
+    assert f"next: gridloop evaluate three.yaml --set 'duration_s=20' --set {learners} --bundle here/bundle" in said.out
 
 
 def test_a_file_holds_the_rest(gridloop: Call, trainer: FakeTrainer) -> None:
@@ -129,6 +130,7 @@ def test_settings_come_with_the_scenario(gridloop: Call, trainer: FakeTrainer) -
     told = gridloop("train", "three.yaml", "--algo", "sac")
     assert "settings from training/three.sac.yaml (--bare leaves them out)" in told.out
     assert "settings from training/three.sac.yaml" in told.err
+    assert "next: gridloop evaluate three.yaml --bundle" in told.out  # the task itself, without "seed=3"
 
 
 def test_plugins_are_loaded_when_the_command_line_says_so(gridloop: Call, trainer: FakeTrainer) -> None:

@@ -22,8 +22,9 @@ VALUES = st.sampled_from([NAN, NAN, 0.0, 1.0, 0.5, -0.2, 3.0, 8.999, 20.0, 55.0,
 def groups(kind: str, part: slice) -> tuple[Any, Any]:
     """The same group, of some of the kind's devices, with and without short cuts."""
     cls, configs = KINDS[kind][0], KINDS[kind][1][part]
-    long: Any = type(f"Long{cls.__name__}", (cls,), {"_fits": Group._fits, "_keeps_running": lambda self, setpoints: False,
-                                                "_within_circle": lambda self, p, q: False})
+    long: Any = type(f"Long{cls.__name__}", (cls,), {
+        "_fits": Group._fits, "_keeps_running": lambda self, setpoints: False,
+        "_within_circle": lambda self, p, q: False})
     return cls.build(configs, FakeSite(1.0)), long.build(configs, FakeSite(1.0))
 
 

@@ -109,8 +109,8 @@ def test_differences_are_named() -> None:
                     history=2, action=ActionSpec((Setpoint("{}.q_set_kvar", "kvar", -20.0, 10.0),)))
     found = "\n".join(PLAIN.differences(other))
     assert PLAIN.differences(replace(PLAIN, agent="b")) == []
-    for words in ("feature {}.p_kw: only here", "feature {}.soc: only there", "feature {}.v_pu: scale", "history: 1 and 2",
-                  "setpoint {}.q_set_kvar: range -10 to 10 and -20 to 10 kvar"):
+    for words in ("feature {}.p_kw: only here", "feature {}.soc: only there", "feature {}.v_pu: scale",
+                  "history: 1 and 2", "setpoint {}.q_set_kvar: range -10 to 10 and -20 to 10 kvar"):
         assert words in found
 
 

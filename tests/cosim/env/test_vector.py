@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,17 @@ def alone(seed: int, actions: np.ndarray, resets: int = 2) -> list[Any]:
             observation, *rest = env.step(action)
             found.append((observation.tolist(), *rest))
     return found
+
+
+def test_without_a_seed_every_environment_begins_with_an_episode_of_its_own() -> None:
+    """The scenario's seed, the next one, …: copies of one episode would be worth one."""
+    jittery = loaded(learner(1, jitter_s=4))
+    with closing(vector_parallel_env(jittery, 3, options=VectorOptions(processes=1, env=SHORT))) as envs:
+        _, infos = envs.reset()
+        begun_s = infos["agent_1"]["dt"].tolist()
+        assert len(dict.fromkeys(begun_s)) == 3
+        _, infos = envs.reset(seed=jittery.scenario.seed)
+        assert infos["agent_1"]["dt"].tolist() == begun_s
 
 
 def test_a_vector_is_the_same_environments_one_after_another() -> None:

@@ -25,7 +25,8 @@ class Site:
     def ids(self, patterns: Sequence[str]) -> Ids:
         """By exact name or prefix*."""
         found = [i for p in patterns for i, name in enumerate(NAMES)
-                 if name == p or (p.endswith("*") and name.startswith(p[:-1])) or (p[0] == "*" and name.endswith(p[1:]))]
+                 if name == p or (p.endswith("*") and name.startswith(p[:-1]))
+                 or (p[0] == "*" and name.endswith(p[1:]))]
         if not found and patterns != ("bus.*.v_pu",):
             raise PluginError(f"unknown {patterns}")
         return np.array(found or [0, 1], np.int64)

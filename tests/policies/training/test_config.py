@@ -53,3 +53,14 @@ def test_every_setting_is_documented() -> None:
     """Descriptions, down to the parts."""
     for field in TrainConfig.model_fields.values():
         assert field.description
+
+
+def test_settings_that_come_with_scenarios_are_settings() -> None:
+    """Each file in scenarios/training is named <scenario>.<algo>.yaml after what there is, and every value fits."""
+    home = Path(__file__).parents[3] / "scenarios"
+    for file in sorted((home / "training").glob("*")):
+        scenario, algo, ending = file.name.split(".")
+        assert ending == "yaml"
+        assert (home / f"{scenario}.yaml").is_file(), file
+        config = load_config(file, scenario=scenario, algo=algo)
+        assert config.bundle is None, f"{file}: begins with a bundle that others do not have"

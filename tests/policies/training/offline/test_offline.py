@@ -83,6 +83,17 @@ def test_cloning_does_what_was_done(make: Any) -> None:
     np.testing.assert_allclose(best_rows(learner), [[-0.9, 1], [0.3, 2]], atol=0.05)
 
 
+def test_numbers_beyond_the_range_are_remembered_as_they_were_acted(make: Any) -> None:
+    """A Gaussian draws 1.7 while it goes on online; what was done is 1.  Alternatives are left alone."""
+    spec = make.spec(3, 1, (4,))
+    rows = make.rows(spec, 20)
+    rows["action"][:] = [1.7, 3.0]
+    learner = Awac(make.setting(spec), Awac.Options(hidden=(8,), warmup=0))
+    learner.remember(rows)
+    assert (learner.replay.draw(5).columns["action"] == [1.0, 3.0]).all()
+    assert (rows["action"] == np.float32([1.7, 3.0])).all()
+
+
 def test_the_penalty_pushes_down_what_was_not_done(make: Any) -> None:
     """Data with one alternative only: without the penalty the others keep what the network invents, with it they lie
     below."""
