@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def test_a_json_does_not_read_another_file(tmp_path: Path) -> None:
         load_network("x.json", tmp_path)
 
 
+@pytest.mark.skipif(find_spec("grid2op") is not None, reason="lightsim2grid imports grid2op where it is installed, and "
+                    "that imports pandapower")
 def test_cases_do_not_import_pandapower() -> None:
     """A MATPOWER case is solved without paying for the import of pandapower."""
     code = ("import sys; from cosim.grid import Grid, load_network\n"
