@@ -32,8 +32,22 @@ def write_task(folder: Path) -> Path:
     """The scenario as a file, with its profiles; episodes of 2,000 decisions."""
     learner_case118.write_profiles(folder / "loads.csv")
     path = folder / "case118.yaml"
-    path.write_text(learner_case118.scenario_text(2_000), encoding="utf-8")
+    text = learner_case118.scenario_text(2_000)
+    path.write_text(text.replace("\nrecord:", f"{_ranges()}\nrecord:"), encoding="utf-8")
     return path
+
+
+def _ranges() -> str:
+    """Actions about the operating point: over the whole ranges a policy that tries things out meets no solution."""
+    from cosim.grid import load_network
+
+    network = load_network("case118", Path())
+    gens = network.gens
+    near = {f"gen{name}.p_set_kw": (0.95 * p_kw, 1.05 * p_kw) for name, p_kw, slack in zip(
+        network.gen_names, gens.p_kw.tolist(), gens.slack.tolist(), strict=True) if not slack and p_kw > 0}
+    near["*.scale"] = (0.9, 1.1)
+    listed = ", ".join(f"'{name}': [{low:.1f}, {high:.1f}]" for name, (low, high) in near.items())
+    return f"\n    learn: {{act: {{range: {{{listed}}}}}}}"
 
 
 def trained(task: Path, workers: int, slots: int, *, ahead: bool, iterations: int) -> tuple[float, float, float]:
