@@ -7,7 +7,7 @@ vector; a term is a segment of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -50,15 +50,40 @@ def _shapes(kinds: Sequence[Shape], segments: _Segments) -> Shaped:
     return lambda excess: np.select([each == 0, each == 1], [excess, excess * excess], (excess > 0).astype(float))
 
 
-class Sum:
-    """The sum of some points, or of their absolute values or squares."""
+class _Kind:
+    """What the kinds here have in common; a subclass has a Config, and takes all terms of its kind at once."""
 
     family: ClassVar[str] = "term"
-    kind: ClassVar[str] = "sum"
-    summary: ClassVar[str] = "the sum of points: losses, unserved power, the shield's distance, anything published"
     impulse: ClassVar[bool] = False
 
-    class Config(TermConfig):
+    def __init__(self, configs: Sequence[Any], site: TermSite) -> None:
+        self._segments = _Segments([config.points for config in configs], site)
+
+    @classmethod
+    def build(cls, configs: Sequence[Any], site: TermSite) -> Self:
+        """All terms of this kind."""
+        return cls(configs, site)
+
+
+class _MeanConfig(TermConfig):
+    """Options of terms that may be means."""
+
+    mean: bool = Field(False, description="Divide by the number of points.")
+
+
+class _ExcessConfig(_MeanConfig):
+    """Options of terms that are an excess over a bound."""
+
+    shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
+
+
+class Sum(_Kind):
+    """The sum of some points, or of their absolute values or squares."""
+
+    kind: ClassVar[str] = "sum"
+    summary: ClassVar[str] = "the sum of points: losses, unserved power, the shield's distance, anything published"
+
+    class Config(_MeanConfig):
         """Options of `sum`."""
 
         kind: Literal["sum"] = "sum"
@@ -66,19 +91,13 @@ class Sum:
         of: Literal["value", "absolute", "square", "positive", "negative"] = Field("value", description=(
             "What is added up: the values, their absolute values, their squares, their positive parts, or the "
             "absolute values of their negative parts."))
-        mean: bool = Field(False, description="Divide by the number of points.")
 
     def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
-        self._segments = _Segments([config.points for config in configs], site)
+        super().__init__(configs, site)
         n = self._segments.lengths
-        self._share = np.array([1.0 / k if config.mean else 1.0 for config, k in zip(configs, n, strict=True)])
+        self._share = _shares([config.mean for config in configs], self._segments)
         self._of = np.repeat(np.array([("value", "absolute", "square", "positive", "negative").index(config.of)
                                        for config in configs]), n)
-
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        return cls(configs, site)
 
     def rates(self, view: TermView) -> Vector:
         """Sums (n,)."""
@@ -90,23 +109,19 @@ class Sum:
         return total
 
 
-class Band:
+class Band(_Kind):
     """How far points are outside a band."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "band"
     summary: ClassVar[str] = "how far points are outside a band: voltages, states of charge, exchanges"
-    impulse: ClassVar[bool] = False
 
-    class Config(TermConfig):
+    class Config(_ExcessConfig):
         """Options of `band`."""
 
         kind: Literal["band"] = "band"
         points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
         low: float | None = Field(None, description="Lower end (none: open).")
         high: float | None = Field(None, description="Upper end (none: open).")
-        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
-        mean: bool = Field(False, description="Divide by the number of points.")
 
         @model_validator(mode="after")
         def _an_end(self) -> Self:
@@ -116,17 +131,19 @@ class Band:
                 raise ValueError(f"low {self.low} must not exceed high {self.high}")
             return self
 
-    def __init__(self, segments: _Segments, low: Vector, high: Vector, shaped: Shaped, share: Vector) -> None:
-        self._segments, self._low, self._high, self._shaped, self._share = segments, low, high, shaped, share
+    def __init__(self, configs: Sequence[Any], site: TermSite) -> None:
+        super().__init__(configs, site)
+        segments = self._segments
+        bounds = [self._bounds(config, site) for config in configs]
+        self._low = segments.spread([-np.inf if low is None else low for low, _ in bounds])
+        self._high = segments.spread([np.inf if high is None else high for _, high in bounds])
+        self._shaped = _shapes([config.shape for config in configs], segments)
+        self._share = _shares([config.mean for config in configs], segments)
 
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        segments = _Segments([config.points for config in configs], site)
-        low = segments.spread([-np.inf if config.low is None else config.low for config in configs])
-        high = segments.spread([np.inf if config.high is None else config.high for config in configs])
-        return cls(segments, low, high, _shapes([config.shape for config in configs], segments),
-                   _shares([config.mean for config in configs], segments))
+    @staticmethod
+    def _bounds(config: Any, site: TermSite) -> tuple[float | None, float | None]:  # noqa: ARG004  # limits of a kind
+        """Lower and upper end of one term (None: open)."""
+        return config.low, config.high
 
     def rates(self, view: TermView) -> Vector:
         """Excess (n,), in the points' unit (or its square, or a number of points)."""
@@ -135,77 +152,60 @@ class Band:
         return self._segments.sum(self._shaped(excess)) * self._share
 
 
-class Voltage:
+class Voltage(Band):
     """How far bus voltages are outside the scenario's limits."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "voltage"
     summary: ClassVar[str] = "how far bus voltages are outside the limits, pu"
-    impulse: ClassVar[bool] = False
 
-    class Config(TermConfig):
+    class Config(_ExcessConfig):
         """Options of `voltage`."""
 
         kind: Literal["voltage"] = "voltage"
         points: tuple[str, ...] = Field(("bus.*.v_pu",), min_length=1, description="Voltages: points and patterns.")
         low: float | None = Field(None, description="Lower limit, pu (default: limits.v_min_pu).")
         high: float | None = Field(None, description="Upper limit, pu (default: limits.v_max_pu).")
-        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
-        mean: bool = Field(False, description="Divide by the number of points.")
 
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Band:
-        """All terms of this kind."""
-        return Band.build([Band.Config(
-            points=config.points, low=site.v_min_pu if config.low is None else config.low,
-            high=site.v_max_pu if config.high is None else config.high, shape=config.shape, mean=config.mean)
-            for config in configs], site)
+    @staticmethod
+    def _bounds(config: Any, site: TermSite) -> tuple[float | None, float | None]:
+        return (site.v_min_pu if config.low is None else config.low,
+                site.v_max_pu if config.high is None else config.high)
 
 
-class Overload:
+class Overload(Band):
     """How far branch loadings are above the scenario's limit."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "overload"
     summary: ClassVar[str] = "how far branch loadings are above the limit, 1.0 = rating"
-    impulse: ClassVar[bool] = False
 
-    class Config(TermConfig):
+    class Config(_ExcessConfig):
         """Options of `overload`."""
 
         kind: Literal["overload"] = "overload"
         points: tuple[str, ...] = Field(("*.loading",), min_length=1, description="Loadings: points and patterns.")
         limit: float | None = Field(None, description="Limit (default: limits.loading_max).")
-        shape: Shape = Field("linear", description="Of the excess: itself, its square, or 1 where there is one.")
-        mean: bool = Field(False, description="Divide by the number of points.")
 
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Band:
-        """All terms of this kind."""
-        return Band.build([Band.Config(
-            points=config.points, high=site.loading_max if config.limit is None else config.limit, shape=config.shape,
-            mean=config.mean) for config in configs], site)
+    @staticmethod
+    def _bounds(config: Any, site: TermSite) -> tuple[float | None, float | None]:
+        return None, site.loading_max if config.limit is None else config.limit
 
 
-class Deviation:
+class Deviation(_Kind):
     """How far points are from a target."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "deviation"
     summary: ClassVar[str] = "how far points are from a target value, or from another point"
-    impulse: ClassVar[bool] = False
 
-    class Config(TermConfig):
+    class Config(_MeanConfig):
         """Options of `deviation`."""
 
         kind: Literal["deviation"] = "deviation"
         points: tuple[str, ...] = Field(min_length=1, description="Points and patterns.")
         target: float | str = Field(description="A value, or the name of a point.")
         of: Literal["absolute", "square"] = Field("absolute", description="What is added up.")
-        mean: bool = Field(False, description="Divide by the number of points.")
 
     def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
-        self._segments = _Segments([config.points for config in configs], site)
+        super().__init__(configs, site)
         n = self._segments.lengths
         self._constant = self._segments.spread([0.0 if isinstance(c.target, str) else c.target for c in configs])
         self._moving = np.repeat(np.array([isinstance(c.target, str) for c in configs]), n)
@@ -214,11 +214,6 @@ class Deviation:
         self._square = np.repeat(np.array([c.of == "square" for c in configs]), n)
         self._share = _shares([config.mean for config in configs], self._segments)
 
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        return cls(configs, site)
-
     def rates(self, view: TermView) -> Vector:
         """Deviations (n,), in the points' unit or its square."""
         target = np.where(self._moving, view.values[self._aim], self._constant)
@@ -226,13 +221,11 @@ class Deviation:
         return self._segments.sum(np.where(self._square, away * away, away)) * self._share
 
 
-class EnergyCost:
+class EnergyCost(_Kind):
     """What energy costs, bought and sold at different prices."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "energy_cost"
     summary: ClassVar[str] = "energy bought and sold at two prices, a profile or a number each (per: h)"
-    impulse: ClassVar[bool] = False
 
     class Config(TermConfig):
         """Options of `energy_cost`.  With `per: h` and prices per kWh the term is money per hour."""
@@ -245,15 +238,10 @@ class EnergyCost:
         sell: float | ProfileRef | None = Field(None, description="Price of a kWh sold (default: as bought).")
 
     def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
-        self._segments = _Segments([config.points for config in configs], site)
+        super().__init__(configs, site)
         self._sign = np.array([-1.0 if config.negate else 1.0 for config in configs])
         self._buy = _prices([config.buy for config in configs], site)
         self._sell = _prices([config.buy if config.sell is None else config.sell for config in configs], site)
-
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        return cls(configs, site)
 
     def rates(self, view: TermView) -> Vector:
         """Money per hour (n,): positive is spent."""
@@ -262,10 +250,9 @@ class EnergyCost:
         return spent
 
 
-class Change:
+class Change(_Kind):
     """How much points moved at a publish: operations, steps, wear."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "change"
     summary: ClassVar[str] = "how much points move: switching operations, tap steps, jumps of setpoints"
     impulse: ClassVar[bool] = True
@@ -278,14 +265,9 @@ class Change:
         of: Literal["absolute", "count"] = Field("absolute", description="How far, or how many moved.")
 
     def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
-        self._segments = _Segments([config.points for config in configs], site)
+        super().__init__(configs, site)
         self._count = np.repeat(np.array([config.of == "count" for config in configs]), self._segments.lengths)
         self._last: Vector | None = None
-
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        return cls(configs, site)
 
     def rates(self, view: TermView) -> Vector:
         """Amounts of this publish (n,); a point that had no value has not moved."""
@@ -295,13 +277,11 @@ class Change:
         return self._segments.sum(np.where(self._count, (moved > 0).astype(float), moved))
 
 
-class Intervention:
+class Intervention(_Kind):
     """How far the shield holds setpoints from what was asked."""
 
-    family: ClassVar[str] = "term"
     kind: ClassVar[str] = "intervention"
     summary: ClassVar[str] = "how far setpoints in force are from what was asked (the shield's work), 1.0 = range"
-    impulse: ClassVar[bool] = False
 
     class Config(TermConfig):
         """Options of `intervention`."""
@@ -310,15 +290,10 @@ class Intervention:
         points: tuple[str, ...] = Field(min_length=1, description="Output points and patterns.")
 
     def __init__(self, configs: Sequence[Config], site: TermSite) -> None:
-        self._segments = _Segments([config.points for config in configs], site)
+        super().__init__(configs, site)
         self._slots = site.slots(self._segments.ids)
         span = site.range_of(self._segments.ids)
         self._gain = np.where(np.isfinite(span) & (span > 0), 1.0 / np.where(span > 0, span, 1.0), 1.0)
-
-    @classmethod
-    def build(cls, configs: Sequence[Config], site: TermSite) -> Self:
-        """All terms of this kind."""
-        return cls(configs, site)
 
     def rates(self, view: TermView) -> Vector:
         """Sums of distances (n,), each in the range of its setpoint."""
