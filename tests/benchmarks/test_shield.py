@@ -109,7 +109,7 @@ def test_command_line_writes_rows_and_plots(tmp_path: Path, monkeypatch: pytest.
     (row,) = json.loads(file.read_text(encoding="utf-8"))
     assert row["ratio"] > 0.0
     assert "| 100-agent benchmark" in capsys.readouterr().out
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="matplotlib is no part of the set-up")
     for feeder in FEEDERS:
         for policy in POLICIES:
             for on in (True, False):

@@ -54,7 +54,7 @@ def test_what_is_written_comes_back(tmp_path: Path, n: int, counts: tuple[int, .
 def test_minari_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, counts: tuple[int, ...], costs: int,
                          masks: bool) -> None:
     """`minari.load_dataset` finds the same observations, actions, rewards, ends and times."""
-    minari = pytest.importorskip("minari")
+    minari = pytest.importorskip("minari", reason="Minari is a peer (pip install .[peers])")
     data = lives(n, counts, costs, masks=masks)
     data.save(tmp_path, "tests")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))

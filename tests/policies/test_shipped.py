@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("safetensors")
+pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
 
 from cosim.env import EnvOptions, EventEnv
 from policies.bundle import Bundle, normalised

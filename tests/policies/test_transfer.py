@@ -122,7 +122,7 @@ def test_nothing_in_common_is_refused() -> None:
 
 def test_the_result_is_a_bundle(tmp_path: object) -> None:
     """It can be saved and read, in a network of the new sizes."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     after, _ = transfer(Bundle({"g": group()}), {"g": [spec(V, T, setpoints=(R, Q))]})
     folder = tmp_path / "b"  # type: ignore[operator]
     after.save(folder)

@@ -318,7 +318,7 @@ def test_tables_are_aligned() -> None:
 
 def test_from_training_to_run(gridloop: Call) -> None:
     """Train, go on, evaluate, run with the bundle, fine-tune on another scenario: for real, in small."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     Path("c.yaml").write_text(yaml.safe_dump({"scenario": "three.yaml", "algo": "ippo", "steps": 64,
                                               "options": {"hidden": [8], "epochs": 1},
                                               "collection": {"slots": 1, "fragment": 32, "workers": 0}}))
@@ -370,8 +370,8 @@ def test_data_sets_are_recorded(gridloop: Call) -> None:
 def test_export_is_refused_or_done(gridloop: Call) -> None:
     """A folder without a bundle is refused; a bundle gets its ONNX files, compared with torch."""
     assert "no bundle here" in gridloop("export", "three.yaml", real=True).err
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx", reason="onnx is not installed (pip install .[rl])")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (pip install .[onnx])")
     from tests.policies.bundles import bundle_for
 
     bundle_for(loaded(), Path("b"), hidden=(8,))

@@ -18,7 +18,7 @@ from cosim.recorder import RunResult
 from cosim.report import build_report, write_report
 from tests.cosim.report.runs import HOSTILE, KPIS, Story, recorded
 
-pytest.importorskip("plotly")
+pytest.importorskip("plotly", reason="plotly is not installed (pip install .[report])")
 
 
 def figures(page: str) -> list[dict[str, Any]]:

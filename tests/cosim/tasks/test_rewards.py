@@ -81,7 +81,7 @@ def test_tasks_hold_out_the_days_they_are_judged_on() -> None:
 
 def test_shipped_yardsticks_can_be_read() -> None:
     """Each names a figure that evaluation knows."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     from policies.evaluate.evaluation import FIGURES
     from policies.evaluate.yardstick import yardsticks
 

@@ -97,7 +97,7 @@ def test_workers_and_order_do_not_matter() -> None:
 
 def test_a_bundle_acts_as_in_a_run(tmp_path: Path) -> None:
     """A bundle played beside the scenario, the scenario with that bundle as its policies, and a run: one outcome."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     bundle_for(scene(), tmp_path / "b", hidden=(8,))
     trained = {"policy": {"kind": "numpy", "bundle": str(tmp_path / "b")}}
     within = loaded(learner(1, **trained), learner(2, period_s=7, **trained), learning={"reward": VARIED["reward"]})
@@ -112,7 +112,7 @@ def test_a_bundle_acts_as_in_a_run(tmp_path: Path) -> None:
 
 def test_memory_begins_anew(tmp_path: Path) -> None:
     """A recurrent bundle gives the same episode whatever was played before it."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     bundle_for(scene(), tmp_path / "b", kind="gru", hidden=(6,))
     found = evaluate(plan(scene(), str(tmp_path / "b"), seeds=(1, 2)))
     again = evaluate(plan(scene(), str(tmp_path / "b"), seeds=(2,)))
@@ -121,7 +121,7 @@ def test_memory_begins_anew(tmp_path: Path) -> None:
 
 def test_a_bundle_for_others_is_refused(tmp_path: Path) -> None:
     """What differs is named before anything is played."""
-    pytest.importorskip("safetensors")
+    pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
     bundle_for(scene(), tmp_path / "b", hidden=(8,))
     other = loaded(learner(1, observe=["bat1.soc", "ld.v_pu"]), learner(2, period_s=7))
     with pytest.raises(ControllerError, match=r"agent 'agent_1' .*feature bat1.v_pu: only here"):

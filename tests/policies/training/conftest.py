@@ -67,7 +67,7 @@ def make() -> Any:
 @pytest.fixture
 def oracle() -> Any:
     """Makers of TorchRL's modules; skips where it is not installed."""
-    pytest.importorskip("torchrl")
+    pytest.importorskip("torchrl", reason="TorchRL is not installed (pip install .[rl])")
     from tests.policies.training import torchrl_modules
 
     return torchrl_modules

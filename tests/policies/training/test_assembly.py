@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 from policies.bundle import Bundle
 from policies.training.algorithm import TrainingError

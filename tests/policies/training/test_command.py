@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 from cosim.cli import train
 from cosim.cli.engine import Engine

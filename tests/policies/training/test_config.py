@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 from policies.training.algorithm import ALGORITHMS, TrainingError, algorithm_class, options_of
 from policies.training.config import TrainConfig, load_config

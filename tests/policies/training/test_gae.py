@@ -67,8 +67,9 @@ def test_each_column_has_its_own_advantage() -> None:
 
 def test_advantages_are_torchrls() -> None:
     """With a discount of its own for each step, as a tensor."""
-    torch = pytest.importorskip("torch")
-    functional = pytest.importorskip("torchrl.objectives.value.functional")
+    torch = pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
+    functional = pytest.importorskip("torchrl.objectives.value.functional",
+                                     reason="TorchRL is not installed (pip install .[rl])")
     n, rng = 50, np.random.default_rng(3)
     rows = chains(n, 1, seed=4)
     rows = Transitions({**rows.columns, "slot": np.zeros(n, int), "order": np.arange(n)})

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 from policies.bundle import Bundle
 from policies.training import checkpoint as checkpoints

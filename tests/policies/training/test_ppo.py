@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 import torch
 
@@ -52,7 +52,7 @@ def answer(parts: Assembly, target: float, group: str = "all") -> float:
 
 def test_the_loss_is_torchrls() -> None:
     """Clipped objective, entropy and critic of `ClipPPOLoss` on the same distribution and advantages."""
-    objectives = pytest.importorskip("torchrl.objectives")
+    objectives = pytest.importorskip("torchrl.objectives", reason="TorchRL is not installed (pip install .[rl])")
     from tensordict import TensorDict
     from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential, TensorDictModule
     from torch.distributions import Independent, Normal

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-pytest.importorskip("torchrl")
+pytest.importorskip("torchrl", reason="TorchRL is not installed (pip install .[rl])")
 
 from tensordict import TensorDict
 from tensordict.nn import ProbabilisticTensorDictModule, ProbabilisticTensorDictSequential

@@ -167,7 +167,7 @@ def same(mine: Tensor, theirs: Tensor) -> None:
 
 def prepared(make: Any, kind: type[OffPolicy], spec: Any, **options: Any) -> tuple[Any, Any, Any]:
     """A learner with disturbed weights, a batch, and the same for TorchRL."""
-    tensordict = pytest.importorskip("tensordict")
+    tensordict = pytest.importorskip("tensordict", reason="TorchRL is not installed (pip install .[rl])")
     learner = kind(make.setting(spec, gamma=GAMMA), kind.Options(hidden=(32, 32), batch=N, warmup=0, **options))
     learner.remember(make.rows(spec, 200))
     torch.manual_seed(7)
@@ -187,7 +187,7 @@ def prepared(make: Any, kind: type[OffPolicy], spec: Any, **options: Any) -> tup
 def test_cql_equals_torchrl(make: Any, oracle: Any) -> None:
     """Backup, actor, and the penalty where it cannot differ: one random action, and the next observation being this one
     (TorchRL values the policy's next actions there, the paper's code here)."""
-    objectives = pytest.importorskip("torchrl.objectives")
+    objectives = pytest.importorskip("torchrl.objectives", reason="TorchRL is not installed (pip install .[rl])")
     cql, batch, data = prepared(make, ContinuousCql, make.spec(5, 2), n_random=1)
     theirs = objectives.CQLLoss(oracle.gaussian(cql.actor), oracle.q_operator(7), loss_function="l2", num_random=1,
                                 target_entropy=-2.0)
@@ -211,7 +211,7 @@ def test_cql_equals_torchrl(make: Any, oracle: Any) -> None:
 
 def test_discrete_cql_equals_torchrl(make: Any, oracle: Any) -> None:
     """Penalty, and the backup up to TorchRL's factor of a half; its targets are the online network's."""
-    objectives = pytest.importorskip("torchrl.objectives")
+    objectives = pytest.importorskip("torchrl.objectives", reason="TorchRL is not installed (pip install .[rl])")
     cql, batch, data = prepared(make, DiscreteCql, make.spec(5, 0, (4,)), double=False, huber=False)
     theirs = objectives.DiscreteCQLLoss(oracle.q_actor(cql.actor), action_space="categorical", loss_function="l2")
     theirs.make_value_estimator(gamma=GAMMA)
@@ -224,7 +224,7 @@ def test_discrete_cql_equals_torchrl(make: Any, oracle: Any) -> None:
 
 def test_iql_equals_torchrl(make: Any, oracle: Any) -> None:
     """Value, critics, actor."""
-    objectives = pytest.importorskip("torchrl.objectives")
+    objectives = pytest.importorskip("torchrl.objectives", reason="TorchRL is not installed (pip install .[rl])")
     iql, batch, data = prepared(make, Iql, make.spec(5, 2), temperature=0.5, expectile=0.8)
     theirs = objectives.IQLLoss(oracle.gaussian(iql.actor, squashed=False), oracle.q_operator(7),
                                 oracle.module(iql.value, ["observation"], "state_value", column=True),
