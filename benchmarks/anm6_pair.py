@@ -28,7 +28,6 @@ from cosim.scenario import load_scenario
 from cosim.simulation import Simulation, build
 from cosim.simulation.build import BuildOptions
 
-STEP_US, QUARTERS = 900_000_000, 96
 BASE_KVA, STEP_H, PENALTY = 1e5, 0.25, 100.0
 CLIP_LOSS, CLIP_PENALTY, GAMMA = 1.0, 100.0, 0.995
 COLLAPSE = -CLIP_PENALTY / (1 - GAMMA)

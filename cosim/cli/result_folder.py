@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from cosim.cli.outcome import UsageError
@@ -51,10 +51,19 @@ def _is_stillborn(folder: Path) -> bool:
     return "commits.jsonl" in names and first.issuperset(names) and (folder / "commits.jsonl").stat().st_size == 0
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[None]:
+def replacing(folder: Path) -> AbstractContextManager[None]:
     """Put an existing result aside while a new one is made; it comes back when nothing new was written."""
-    if not (folder / _MARK).is_file():
+    return put_aside(folder, _holds_result, _holds_result)
+
+
+def _holds_result(folder: Path) -> bool:
+    return (folder / _MARK).is_file()
+
+
+@contextmanager
+def put_aside(folder: Path, is_there: Callable[[Path], bool], has_begun: Callable[[Path], bool]) -> Iterator[None]:
+    """Put what `is_there` aside while something new is made; it comes back unless the new one `has_begun`."""
+    if not is_there(folder):
         yield
         return
     aside = folder.with_name(f".{folder.name}.replaced")
@@ -64,7 +73,7 @@ def replacing(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if (folder / _MARK).is_file():
+        if has_begun(folder):
             shutil.rmtree(aside)
         else:
             if folder.is_dir():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cosim.cli.outcome import UsageError
+from cosim.cli.result_folder import put_aside
 
 #: What a training leaves first; any of these makes a folder one.
 _MARKS = ("metrics.csv", "checkpoints", "bundle", "start", "seed-*")
@@ -29,25 +28,9 @@ def check_free_training(folder: Path, *, force: bool) -> None:
                          f"--resume {folder} to go on with it")
 
 
-@contextmanager
-def replacing_training(folder: Path) -> Iterator[None]:
+def replacing_training(folder: Path) -> AbstractContextManager[None]:
     """Put an existing training aside while a new one begins; it comes back when nothing new was written."""
-    if not _is_training(folder):
-        yield
-        return
-    aside = folder.with_name(f".{folder.name}.replaced")
-    if aside.exists():
-        raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
-    folder.rename(aside)
-    try:
-        yield
-    finally:
-        if has_begun(folder):
-            shutil.rmtree(aside)
-        else:
-            if folder.is_dir():
-                shutil.rmtree(folder)
-            aside.rename(folder)
+    return put_aside(folder, _is_training, has_begun)
 
 
 def has_begun(folder: Path) -> bool:

@@ -90,16 +90,20 @@ class InverterConfig(PlacedConfig):
         return self
 
 
+#: What a source that may be held below what it has measures.
+SOURCE_MEASUREMENTS = (
+    Measurement("p_kw", "kW", "Active power into the grid"),
+    Measurement("q_kvar", "kvar", "Reactive power into the grid"),
+    Measurement("p_available_kw", "kW", "Active power that could be fed in"),
+    Measurement("e_kwh", "kWh", "Energy fed in since the start", PointKind.COUNTER),
+)
+
+
 class InverterGroup(Group):
     """A group that injects what is available, within caps and the kVA circle.  Subclasses give `_available`."""
 
     table = "sgen"
-    measurements = (
-        Measurement("p_kw", "kW", "Active power into the grid"),
-        Measurement("q_kvar", "kvar", "Reactive power into the grid"),
-        Measurement("p_available_kw", "kW", "Active power that could be fed in"),
-        Measurement("e_kwh", "kWh", "Energy fed in since the start", PointKind.COUNTER),
-    )
+    measurements = SOURCE_MEASUREMENTS
 
     def __init__(self, configs: Sequence[Any], site: Site) -> None:
         super().__init__(configs, site)

@@ -26,9 +26,10 @@ from cosim.devices.base import (
     sampler,
     setpoint,
 )
+from cosim.devices.inverter import SOURCE_MEASUREMENTS
 from cosim.devices.region import Region, Regions
-from cosim.plugins import DeviceConfig, Envelope, Injection, Measurement, Role, Site
-from cosim.points import PointKind, Vector
+from cosim.plugins import DeviceConfig, Envelope, Injection, Role, Site
+from cosim.points import Vector
 from cosim.profile_ref import ProfileRef
 
 
@@ -60,12 +61,7 @@ class PQSource(Group):
     summary: ClassVar[str] = "Generator with a P-Q region: curtailed and cut to the nearest point of it"
     Config: ClassVar[type[DeviceConfig]] = PQSourceConfig
     table = "sgen"
-    measurements = (
-        Measurement("p_kw", "kW", "Active power into the grid"),
-        Measurement("q_kvar", "kvar", "Reactive power into the grid"),
-        Measurement("p_available_kw", "kW", "Active power that could be fed in"),
-        Measurement("e_kwh", "kWh", "Energy fed in since the start", PointKind.COUNTER),
-    )
+    measurements = SOURCE_MEASUREMENTS
 
     def __init__(self, configs: Sequence[Any], site: Site) -> None:
         super().__init__(configs, site)

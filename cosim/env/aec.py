@@ -12,26 +12,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from pettingzoo import AECEnv
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import Faces, known_mode, metadata, rendered
+from cosim.env.faces import JointView
 from cosim.env.spaces import row_of, side_by_side
 from cosim.errors import GridloopError
 from cosim.points import Vector
 from cosim.scenario.loader import LoadedScenario
 
 
-class GridAECEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo has no types
+class GridAECEnv(JointView, AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo has no types
     """`EventEnv` as `pettingzoo.AECEnv`; `cosim.env.faces` says what is in infos."""
 
     def __init__(self, core: EventEnv, *, explain: bool = True, render_mode: str | None = None) -> None:
         super().__init__()
-        self.core, self._faces = core, Faces(core, explain=explain)
-        self.metadata, self.render_mode = metadata(core), known_mode(render_mode)
+        self._take_on(core, render_mode, explain=explain)
         self.possible_agents = list(core.names)
         self.agents: list[str] = []
         self.agent_selection = ""
@@ -106,18 +103,6 @@ class GridAECEnv(AECEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo has
             raise GridloopError(f"unknown agent '{agent}'; learners are: {', '.join(self.core.names)}")
         _, i, part = self._by_name[agent]
         return self._faces.observation(self.core.last.observation, i, part)
-
-    def state(self) -> NDArray[np.float32]:
-        """What all learners see, side by side (for a centralised critic)."""
-        return self.core.last.observation.copy()
-
-    def render(self) -> Any:
-        """The grid now: text (``ansi``, ``human``) or a picture (``rgb_array``); None without a mode."""
-        return rendered(self.core, self.render_mode)
-
-    def close(self) -> None:
-        """Finish the record, if there is one."""
-        self.core.close()
 
 
 def aec_env(scenario: str | Path | LoadedScenario, agents: Sequence[str] | None = None,

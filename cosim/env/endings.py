@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from cosim.errors import GridloopError, PluginError
 from cosim.plugins import TermView
-from cosim.points import Ids, PointDatabase
 from cosim.scenario.learning import Condition, Learning
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.simulation import Simulation
+from cosim.simulation.conditions import Conditions
 
 EVERYONE = -1
 
@@ -27,19 +27,20 @@ class Endings:
         conditions += [(i, condition) for i, agent in enumerate(learners) for condition in agent.learn.dies_when]
         self._simulation = simulation
         self._owner = np.array([owner for owner, _ in conditions], np.int64)
-        self._ids, self._below, self._above = _bounds(simulation.points, [condition for _, condition in conditions])
+        try:
+            self._conditions = Conditions([condition for _, condition in conditions], simulation.points)
+        except GridloopError as error:
+            raise PluginError(str(error)) from None
         self._held = np.zeros(len(conditions), bool)
         self.early = False
         """Whether anything has ended."""
         self._nobody = np.zeros(len(learners), bool)
         if len(conditions):
-            simulation.points.require(self._ids)
             simulation.watchers.append(self._watch)
             self._watch(simulation.view())
 
     def _watch(self, view: TermView) -> None:
-        values = view.values[self._ids]
-        holds = (values < self._below) | (values > self._above)
+        holds = self._conditions.hold(view.values[self._conditions.ids])
         if holds.any() and (holds & ~self._held).any():
             self._held |= holds
             self.early = True
@@ -55,15 +56,3 @@ class Endings:
         over = self._nobody.copy()
         over[owners] = True
         return over
-
-
-def _bounds(points: PointDatabase, conditions: Sequence[Condition]) -> tuple[Ids, NDArray[np.float64],
-                                                                              NDArray[np.float64]]:
-    """Ids, and the bounds below and above which conditions hold (NaN where there is none: never true)."""
-    try:
-        ids = np.array([points.id_of(condition.point) for condition in conditions], np.int64)
-    except GridloopError as error:
-        raise PluginError(str(error)) from None
-    below = np.array([np.nan if c.below is None else c.below for c in conditions])
-    above = np.array([np.nan if c.above is None else c.above for c in conditions])
-    return ids, below, above

@@ -135,9 +135,7 @@ class EventEnv:
         specs = learners_of(self.loaded, simulation.crew.specs, self._agents)
         self.names = tuple(spec.name for spec in specs)
         self.agents = tuple(specs)
-        self.specs: tuple[LearnerSpec, ...] = tuple(simulation.crew.learner(name) for name in self.names)
-        self.codecs = tuple(ActionCodec(spec.action) for spec in self.specs)
-        self._actions = ActionBatch(self.codecs)
+        self.take_rows_of([simulation.crew.learner(name) for name in self.names])
         self.encoder = Encoder(self.specs)
         self.groups: dict[str, tuple[int, ...]] = {}
         for i, spec in enumerate(self.specs):
@@ -156,7 +154,7 @@ class EventEnv:
 
     def take_rows_of(self, specs: Sequence[LearnerSpec]) -> None:
         """Read action rows as these specifications write them, say normalised whatever the scenario's own units are."""
-        self.specs = tuple(specs)
+        self.specs: tuple[LearnerSpec, ...] = tuple(specs)
         self.codecs = tuple(ActionCodec(spec.action) for spec in self.specs)
         self._actions = ActionBatch(self.codecs)
 

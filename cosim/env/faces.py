@@ -140,6 +140,30 @@ class Faces:
         return values
 
 
+class View:
+    """What views of PettingZoo and Gymnasium have in common; goes before their base class."""
+
+    def _take_on(self, core: EventEnv, render_mode: str | None, *, explain: bool) -> None:
+        self.core, self._faces = core, Faces(core, explain=explain)
+        self.metadata, self.render_mode = metadata(core), known_mode(render_mode)
+
+    def render(self) -> Any:
+        """The grid now: text (``ansi``, ``human``) or a picture (``rgb_array``); None without a mode."""
+        return rendered(self.core, self.render_mode)
+
+    def close(self) -> None:
+        """Finish the record, if there is one."""
+        self.core.close()
+
+
+class JointView(View):
+    """A view of several learners."""
+
+    def state(self) -> NDArray[np.float32]:
+        """What all learners see, side by side (for a centralised critic)."""
+        return self.core.last.observation.copy()
+
+
 def begun(core: EventEnv, seed: int | None) -> Decision:
     """The first decision of an episode; raises GridloopError when there is none before its end."""
     decision = core.reset(seed)

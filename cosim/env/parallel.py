@@ -11,25 +11,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from cosim.env.event import EnvOptions, EventEnv
-from cosim.env.faces import Faces, Place, known_mode, metadata, rendered
+from cosim.env.faces import JointView, Place
 from cosim.env.spaces import side_by_side
 from cosim.scenario.loader import LoadedScenario
 
 Step = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]
 
 
-class GridParallelEnv(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo has no types
+class GridParallelEnv(JointView, ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # PettingZoo has no types
     """`EventEnv` as `pettingzoo.ParallelEnv`; `cosim.env.faces` says what is in infos."""
 
     def __init__(self, core: EventEnv, *, explain: bool = True, render_mode: str | None = None) -> None:
-        self.core, self._faces = core, Faces(core, explain=explain)
-        self.metadata, self.render_mode = metadata(core), known_mode(render_mode)
+        self._take_on(core, render_mode, explain=explain)
         self.possible_agents = list(core.names)
         self.agents: list[str] = []
         self.observation_spaces, self.action_spaces = self._faces.observation_spaces, self._faces.action_spaces
@@ -73,18 +70,6 @@ class GridParallelEnv(ParallelEnv[str, Any, Any]):  # type: ignore[misc]  # Pett
             self.agents = [name for name, _, _ in self._live]
         return (self._faces.observations(decision, live), rewards, terminations, truncations,
                 self._faces.infos(decision, live))
-
-    def state(self) -> NDArray[np.float32]:
-        """What all learners see, side by side (for a centralised critic)."""
-        return self.core.last.observation.copy()
-
-    def render(self) -> Any:
-        """The grid now: text (``ansi``, ``human``) or a picture (``rgb_array``); None without a mode."""
-        return rendered(self.core, self.render_mode)
-
-    def close(self) -> None:
-        """Finish the record, if there is one."""
-        self.core.close()
 
 
 def parallel_env(scenario: str | Path | LoadedScenario, agents: Sequence[str] | None = None,

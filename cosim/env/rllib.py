@@ -16,7 +16,7 @@ from typing import Any
 from gymnasium import spaces
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import Faces, Place, begun, known_mode, metadata, rendered
+from cosim.env.faces import Place, View, begun
 from cosim.errors import GridloopError
 from cosim.scenario.loader import LoadedScenario
 
@@ -25,13 +25,12 @@ Step = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool],
 _ALL = "__all__"
 
 
-class DueAgents:
+class DueAgents(View):
     """What RLlib's `MultiAgentEnv` has to do, without its base class (see `rllib_class`)."""
 
     def __init__(self, core: EventEnv, *, explain: bool = True, render_mode: str | None = None) -> None:
         super().__init__()
-        self.core, self._faces = core, Faces(core, explain=explain)
-        self.metadata, self.render_mode = metadata(core), known_mode(render_mode)
+        self._take_on(core, render_mode, explain=explain)
         self.possible_agents = list(core.names)
         self.agents: list[str] = []
         self.observation_spaces, self.action_spaces = self._faces.observation_spaces, self._faces.action_spaces
@@ -87,14 +86,6 @@ class DueAgents:
                 self._shown[i] = True
                 found.append(place)
         return found
-
-    def render(self) -> Any:
-        """The grid now: text (``ansi``, ``human``) or a picture (``rgb_array``); None without a mode."""
-        return rendered(self.core, self.render_mode)
-
-    def close(self) -> None:
-        """Finish the record, if there is one."""
-        self.core.close()
 
 
 @cache

@@ -9,13 +9,13 @@ from typing import Any
 import gymnasium
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import Faces, begun, known_mode, metadata, rendered
+from cosim.env.faces import View, begun
 from cosim.env.spaces import row_of
 from cosim.errors import GridloopError
 from cosim.scenario.loader import LoadedScenario
 
 
-class GridSingleEnv(gymnasium.Env[Any, Any]):
+class GridSingleEnv(View, gymnasium.Env[Any, Any]):
     """`EventEnv` with one learner as `gymnasium.Env`: a step is from one of its decisions to the next.
 
     Steps last as long as they last (``dt`` in infos); `cosim.env.faces` says what else is in infos.
@@ -25,8 +25,7 @@ class GridSingleEnv(gymnasium.Env[Any, Any]):
         if len(core.names) != 1:
             raise GridloopError(f"single_agent takes one learner; scenario '{core.loaded.scenario.name}' has "
                                 f"{len(core.names)}: name one of {', '.join(core.names)}")
-        self.core, self._faces = core, Faces(core, explain=explain)
-        self.metadata, self.render_mode = metadata(core), known_mode(render_mode)
+        self._take_on(core, render_mode, explain=explain)
         self.agent = core.names[0]
         self.observation_space = self._faces.observation_spaces[self.agent]
         self.action_space = self._faces.action_spaces[self.agent]
@@ -53,14 +52,6 @@ class GridSingleEnv(gymnasium.Env[Any, Any]):
 
     def _info(self, decision: Decision) -> dict[str, Any]:
         return self._faces.infos(decision, self._faces.places)[self.agent]
-
-    def render(self) -> Any:
-        """The grid now: text (``ansi``, ``human``) or a picture (``rgb_array``); None without a mode."""
-        return rendered(self.core, self.render_mode)
-
-    def close(self) -> None:
-        """Finish the record, if there is one."""
-        self.core.close()
 
 
 def single_agent(scenario: str | Path | LoadedScenario, agent: str | None = None, overrides: Sequence[str] = (),

@@ -23,7 +23,9 @@ def scenario_of(scenario: str | Path | LoadedScenario, overrides: Sequence[str])
     if not overrides:
         return scenario
     return load_text(scenario.text, path=scenario.path, base_dir=scenario.base_dir,
-                     overrides=(*scenario.overrides, *overrides), registry=scenario.registry, allow_plugins=True)
+                     overrides=(*scenario.overrides, *overrides), registry=scenario.registry,
+                     # Whoever loaded it allowed its plugins; an override brings no others where there were none.
+                     allow_plugins=bool(scenario.scenario.plugins))
 
 
 def named_learners(loaded: LoadedScenario, kept: Kept, patterns: Sequence[str] | None) -> tuple[str, ...]:

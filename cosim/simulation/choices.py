@@ -9,6 +9,7 @@ from cosim.errors import GridloopError, PluginError
 from cosim.points import PointDatabase, match
 from cosim.scenario.learning import Acting
 from cosim.scenario.problems import near
+from cosim.simulation.conditions import Conditions
 
 
 class OpenChoices:
@@ -16,16 +17,11 @@ class OpenChoices:
 
     def __init__(self, agent: str, acting: Acting, points: PointDatabase) -> None:
         names = [choice.name for choice in acting.choices]
-        conditions = [mask.closed_when for mask in acting.masks]
         try:
-            self._ids = np.array([points.id_of(condition.point) for condition in conditions], np.int64)
+            self._conditions = Conditions([mask.closed_when for mask in acting.masks], points)
         except GridloopError as error:
             raise PluginError(f"agent '{agent}': learn.act.masks: {error}") from None
-        points.require(self._ids)
-        # NaN where there is no bound: never true.
-        self._below = np.array([np.nan if c.below is None else c.below for c in conditions])
-        self._above = np.array([np.nan if c.above is None else c.above for c in conditions])
-        self._closes = np.zeros((len(conditions), len(names)), bool)
+        self._closes = np.zeros((len(acting.masks), len(names)), bool)
         for i, mask in enumerate(acting.masks):
             for pattern in mask.choices:
                 found = match(pattern, names)
@@ -37,7 +33,6 @@ class OpenChoices:
 
     def now(self) -> NDArray[np.bool_]:
         """Choices (n_choice,) that may be taken now."""
-        values = self._points.take(self._ids)
-        holds = (values < self._below) | (values > self._above)
+        holds = self._conditions.hold(self._points.take(self._conditions.ids))
         closed: NDArray[np.bool_] = np.logical_or.reduce(self._closes[holds], 0)
         return np.logical_not(closed)

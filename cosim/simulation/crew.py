@@ -57,6 +57,7 @@ class Crew:
         self._periods: dict[tuple[int, int], list[Agent]] = {}
         self.specs = tuple(specs)
         self._specs = {spec.name: spec for spec in specs}
+        self._index = {spec.name: index for index, spec in enumerate(specs)}
         self._external = external
         for index, spec in enumerate(specs):
             try:
@@ -80,7 +81,6 @@ class Crew:
     def _build(self, index: int, spec: AgentSpec) -> Agent:
         hands = self._hands
         observed, actuated = self._places(spec)
-        seen = np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
         policy = self._policy(spec, spec.policy, observed, actuated) if self._is_asked(spec) else None
         field = FieldEnd(spec.name, actuated, authority=Authority[spec.authority.upper()],
                          ttl_us=None if spec.ttl_s is None else round(spec.ttl_s * 1e6),
@@ -88,7 +88,7 @@ class Crew:
                          count_late=self._late_counter(index, spec.name), kernel=hands.kernel)
         channel = self._channel(spec)
         wiring = Wiring(hands.kernel, hands.points, field, self.board, index, None if channel is None else channel.down)
-        agent = Agent(spec.name, seen, actuated, wiring, round(spec.compute_s * 1e6))
+        agent = Agent(spec.name, _seen(spec, observed, actuated), actuated, wiring, round(spec.compute_s * 1e6))
         agent.deadband = spec.deadband
         if policy is not None:
             agent.policy = policy
@@ -152,12 +152,12 @@ class Crew:
         if self._bases is None:
             self._bases = Bases.of(points.points, self._hands.base_kw)
         observed, actuated = self._places(spec)
-        seen = np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
-        return learner_spec(spec, seen, actuated, points, bases=self._bases, step_s=self._hands.step_us / 1e6)
+        return learner_spec(spec, _seen(spec, observed, actuated), actuated, points, bases=self._bases,
+                            step_s=self._hands.step_us / 1e6)
 
     def senses(self, name: str) -> tuple[float, NDArray[np.uint8]]:
         """Age of what agent `name` sees now, s, and its quality (n_seen,)."""
-        age_s = self.board.age_of(tuple(self._specs).index(name), self._hands.kernel.now_us)
+        age_s = self.board.age_of(self._index[name], self._hands.kernel.now_us)
         return age_s, self.agents[name].look_quality()
 
     def open_choices(self, name: str) -> Callable[[], NDArray[np.bool_]] | None:
@@ -266,6 +266,11 @@ class Crew:
             return
         wake = self._specs[message.receiver].trigger is Trigger.ON_MESSAGE
         self.agents[message.receiver].hear(message, wake=wake)
+
+
+def _seen(spec: AgentSpec, observed: Ids, actuated: Ids) -> Ids:
+    """Points of an agent's reports: a learner may have the setpoints in force come with them."""
+    return np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
 
 
 def _watch_us(spec: AgentSpec) -> int:

@@ -24,6 +24,7 @@ from policies.description import Description
 from policies.networks import Actor, RunningNorm, Weights, set_weights, weights_of
 from policies.training.algorithm import GroupSetting, Options, State, TrainingError
 from policies.training.replay import Drawn, Priorities, Replay, fold
+from policies.training.saving import arrays_of, below, parameters_of, put_arrays
 from policies.training.transitions import Transitions
 
 Figures = dict[str, Tensor]
@@ -291,44 +292,22 @@ class OffPolicy(ABC):
     def state_dict(self) -> State:
         """Everything as arrays, by name: networks, optimisers, generators, memory, counters."""
         state: State = {f"replay/{name}": array for name, array in self.replay.state().items()}
-        for name, module in self.modules.items():
-            state |= {f"module/{name}/{key}": tensor.cpu().numpy().copy()
-                      for key, tensor in module.state_dict().items()}
-        for name, optimiser in self.optimisers.items():
-            for i, parameter in enumerate(_parameters(optimiser)):
-                state |= {f"optimiser/{name}/{i}/{key}": tensor.cpu().numpy().copy()
-                          for key, tensor in optimiser.state[parameter].items()}
+        state |= arrays_of(self.modules, self.optimisers)
         state["draws"] = self.draws.get_state().numpy().copy()
         state["owed"], state["done"] = np.array([self._owed]), np.array([self._done], np.int64)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave; KeyError or RuntimeError where it belongs to another setting."""
-        for name, module in self.modules.items():
-            module.load_state_dict({key: torch.from_numpy(np.array(array))
-                                    for key, array in _below(state, f"module/{name}/").items()})
-        for name, optimiser in self.optimisers.items():
-            for i, parameter in enumerate(_parameters(optimiser)):
-                optimiser.state[parameter] = {key: torch.from_numpy(np.array(array)).to(self.device)
-                                              for key, array in _below(state, f"optimiser/{name}/{i}/").items()}
-        self.replay.load_state(_below(state, "replay/"))
+        put_arrays(self.modules, self.optimisers, state)
+        self.replay.load_state(below(state, "replay/"))
         self.draws.set_state(torch.from_numpy(np.array(state["draws"])))
         self._owed, self._done = float(state["owed"][0]), int(state["done"][0])
 
 
 def step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     """One step of the optimiser's own parameters down a loss: nothing else gets a gradient."""
-    parameters = list(_parameters(optimiser))
+    parameters = parameters_of(optimiser)
     for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = gradient
     optimiser.step()
-
-
-def _parameters(optimiser: torch.optim.Optimizer) -> Iterator[nn.Parameter]:
-    for group in optimiser.param_groups:
-        yield from group["params"]
-
-
-def _below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Entries whose name begins so, by the rest of their name."""
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

@@ -330,13 +330,13 @@ class Ppo:
 
     def state_dict(self) -> State:
         """Networks, optimiser, prices, generator, counter."""
-        state = arrays_of(self.modules, self.optimiser)
+        state = arrays_of(self.modules, {"all": self.optimiser})
         state |= {f"prices/{name}": array for name, array in self.multipliers.state().items()}
         return state | {"rng": generator_state(self._rng), "updates": np.array([self._updates])}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` gave."""
-        put_arrays(self.modules, self.optimiser, state)
+        put_arrays(self.modules, {"all": self.optimiser}, state)
         self.multipliers.load_state(below(state, "prices/"))
         restore_generator(self._rng, state["rng"])
         self._updates = int(state["updates"][0])

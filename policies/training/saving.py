@@ -13,25 +13,29 @@ from torch import Tensor, nn
 from policies.training.algorithm import State
 
 
-def arrays_of(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer) -> State:
-    """Parameters, buffers and the optimiser's moments, copied."""
+def arrays_of(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer]) -> State:
+    """Parameters, buffers and the optimisers' moments, copied."""
     state = {f"module/{name}/{key}": _array(tensor) for name, module in modules.items()
              for key, tensor in module.state_dict().items()}
-    for i, parameter in enumerate(_parameters(optimiser)):
-        state |= {f"optimiser/{i}/{key}": _array(tensor) for key, tensor in optimiser.state[parameter].items()}
+    for name, optimiser in optimisers.items():
+        for i, parameter in enumerate(parameters_of(optimiser)):
+            state |= {f"optimiser/{name}/{i}/{key}": _array(tensor)
+                      for key, tensor in optimiser.state[parameter].items()}
     return state
 
 
-def put_arrays(modules: Mapping[str, nn.Module], optimiser: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+def put_arrays(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer],
+               state: Mapping[str, Any]) -> None:
     """Take up `arrays_of`; KeyError or RuntimeError where they belong to other networks."""
     for name, module in modules.items():
         module.load_state_dict({key: torch.from_numpy(np.array(array))
                                 for key, array in below(state, f"module/{name}/").items()})
-    for i, parameter in enumerate(_parameters(optimiser)):
-        moments = below(state, f"optimiser/{i}/")
-        if moments:
-            optimiser.state[parameter] = {key: torch.from_numpy(np.array(array)).to(parameter.device)
-                                          for key, array in moments.items()}
+    for name, optimiser in optimisers.items():
+        for i, parameter in enumerate(parameters_of(optimiser)):
+            moments = below(state, f"optimiser/{name}/{i}/")
+            if moments:
+                optimiser.state[parameter] = {key: torch.from_numpy(np.array(array)).to(parameter.device)
+                                              for key, array in moments.items()}
 
 
 def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -43,5 +47,6 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy().copy()
 
 
-def _parameters(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """What an optimiser moves, in order."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
