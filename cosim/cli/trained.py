@@ -20,10 +20,12 @@ def progress_words(progress: Any) -> str:
         parts.append(f"return {_number(progress.mean_return)}")
         if progress.mean_discounted is not None:
             parts.append(f"discounted {_number(progress.mean_discounted)}")
-        if progress.best is not None:
-            parts.append(f"best {_number(progress.best)}")
     else:
         parts.append(f"reward {_number(progress.reward_rate)}/s")
+    if progress.trial is not None:
+        parts.append(f"trial {_number(progress.trial)}")
+    if progress.best is not None:
+        parts.append(f"best {_number(progress.best)}")
     parts += [f"{name} {_number(rate)}/s" for name, rate in progress.cost_rates.items()]
     if progress.interventions:
         parts.append(f"shield moved {_number(progress.interventions)}/h")

@@ -12,7 +12,7 @@ from policies.training.config import TrainConfig
 
 #: Settings with an option of their own below, and those whose parts are told one by one.
 _OWN = ("scenario", "algo", "steps", "seed", "agents", "overrides", "duration_s", "options", "device")
-_PARTS = ("collection", "checkpoints", "stop")
+_PARTS = ("collection", "checkpoints", "stop", "trials")
 
 
 def command_of(config: TrainConfig) -> str:

@@ -57,8 +57,18 @@ class Score(Enum):
     SUM = "sum"
 
 
+class TrialSettings(_Part):
+    """The same few episodes played at the policy's best on the way: what the best policy is chosen by."""
+
+    every: int = Field(0, ge=0, description="Iterations between trials; 0: judged by the last episodes of training.")
+    episodes: int = Field(10, ge=1, le=1000, description="Episodes of a trial, drawn as those of training are.")
+
+
 class EarlyStop(_Part):
-    """How policies are judged, and when a training ends before its steps are done; means over `window` episodes."""
+    """How policies are judged, and when a training ends before its steps are done.
+
+    Means are over the last `window` episodes of training, or over the episodes of a trial where there are trials.
+    """
 
     score: Score = Field(Score.DISCOUNTED, description=(
         "Return that the best policy is chosen by, mean over learners: `discounted` to the episode's beginning (what "
@@ -86,6 +96,7 @@ class TrainConfig(_Part):
     collection: Collection = Field(default_factory=Collection, description="How decisions are collected.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="What is kept on the way.")
     stop: EarlyStop = Field(default_factory=EarlyStop, description="When it ends early.")
+    trials: TrialSettings = Field(default_factory=TrialSettings, description="What the best policy is chosen by.")
     bundle: str | None = Field(None, description="A bundle to go on from: its actors are the first ones.")
     device: str = Field("cpu", description="Where networks learn: cpu or cuda.")
     threads: int = Field(1, ge=1, le=64, description="Threads of the learner; part of the result (sums change order).")

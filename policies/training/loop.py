@@ -37,6 +37,7 @@ from policies.training.command import command_of
 from policies.training.config import Score, TrainConfig
 from policies.training.finite import check_finite, finite
 from policies.training.progress import METRICS, Board, OnProgress, Progress, Table
+from policies.training.trials import Judged, Trials
 from policies.training.worker import EnvRecipe
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _completed(folder: Path, saved: Mapping[str, Any]) -> dict[str, Any]:
 
 
 #: What may change when a training goes on: none of it decides what an iteration does.
-_FREE = ("steps", "stop", "checkpoints", "collection.workers", "collection.engine", "collection.timeout_s")
+_FREE = ("steps", "stop", "trials", "checkpoints", "collection.workers", "collection.engine", "collection.timeout_s")
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
@@ -158,8 +159,10 @@ class Training:
         self.assembly, self.out, self.config = assembly, out, assembly.config
         self.at = newest.progressed if newest else Progressed()
         self._ahead: Fragment | None = newest.ahead if newest else None
+        self._score: float | None = None
         self._saved = self.at.iteration if newest else -1
         out.mkdir(parents=True, exist_ok=True)
+        self._trials = Trials(assembly.plan, self.config.trials.episodes)
         self._collector = collector(assembly, out / "workers")
         try:
             if newest:
@@ -185,6 +188,7 @@ class Training:
     def close(self) -> None:
         """Stop the workers and finish the files."""
         self._collector.close()
+        self._trials.close()
         self._board.close()
 
     def run(self, on_progress: OnProgress | None, stops: Callable[[], bool]) -> TrainResult:
@@ -245,8 +249,10 @@ class Training:
         return figures
 
     def _hand_over(self) -> None:
-        self._collector.load({name: algorithm.actor_weights() for name, algorithm in
-                                 self.assembly.algorithms.items()})
+        self._collector.load(self._weights())
+
+    def _weights(self) -> dict[str, Any]:
+        return {name: algorithm.actor_weights() for name, algorithm in self.assembly.algorithms.items()}
 
     # -- counting --------------------------------------------------------------------------------------------------
 
@@ -266,32 +272,53 @@ class Training:
         reward, costs, time_s = _rates(fragment)
         names = self.assembly.env.cost_names
         cost_rates = {name: float(cost) / time_s for name, cost in zip(names, costs, strict=True)}
-        self._judge(self._score(), cost_rates)
+        trial = self._try_out()
+        self._judge(trial, cost_rates)
         steps = self.config.fragment * self.config.collection.slots
         return Progress(at.iteration, self.config.iterations, at.steps, at.decisions, at.episodes,
                         _mean(at.returns), _mean(at.discounted), at.best[1] if at.best else None,
                         reward / time_s, cost_rates, _interventions(fragment), wall_s - update_s, update_s,
-                        steps / wall_s, figures)
+                        steps / wall_s, figures, None if trial is None else self._score)
 
-    def _score(self) -> float | None:
-        """What the last episodes are judged by."""
-        return _mean(self.at.returns if self.config.stop.score is Score.SUM else self.at.discounted)
+    # -- judging ---------------------------------------------------------------------------------------------------
 
-    def _judge(self, mean: float | None, cost_rates: dict[str, float]) -> None:
-        """Keep the policy when it is the best so far: limits first, then the score of the last episodes."""
+    def _try_out(self) -> Judged | None:
+        """What the policy reaches now, where a trial is due: at its times and at the end."""
+        every, at = self.config.trials.every, self.at
+        if not every or (at.iteration % every and at.iteration < self.config.iterations):
+            return None
+        begun_s = perf_counter()
+        trial = self._trials.play(self._weights())
+        at.wall_s += perf_counter() - begun_s
+        return trial
+
+    def _scored(self, trial: Judged | None) -> float | None:
+        """What the policy is judged by: a trial, or the last episodes of training; None where there is nothing new."""
+        stop, at = self.config.stop, self.at
+        sums = stop.score is Score.SUM
+        if trial is not None:
+            return trial.plain if sums else trial.discounted
+        if self.config.trials.every or len(at.returns) < min(stop.window, 5):
+            return None
+        return _mean(at.returns if sums else at.discounted)
+
+    def _judge(self, trial: Judged | None, cost_rates: Mapping[str, float]) -> None:
+        """Keep the policy when it is the best so far: limits first, then the score."""
         at = self.at
-        if mean is None or len(at.returns) < min(self.config.stop.window, 5):
+        self._score = score = self._scored(trial)
+        at.since_best += at.best is not None
+        if score is None:
             return
-        kept = all(cost_rates[name] <= _KEPT * limit + 1e-12 for name, limit in self.config.cost_limits.items())
-        at.since_best += 1
-        if at.best is None or [float(kept), mean] > at.best:
-            at.best, at.since_best = [float(kept), mean], 0
+        rates = cost_rates if trial is None else trial.cost_rates
+        kept = all(rates[name] <= _KEPT * limit + 1e-12 for name, limit in self.config.cost_limits.items())
+        if at.best is None or [float(kept), score] > at.best:
+            at.best, at.since_best = [float(kept), score], 0
             bundle_of(self.assembly, self._about()).save(self.out / BEST)
 
     def _ends(self) -> str | None:
-        stop, mean = self.config.stop, self._score()
-        if stop.target_return is not None and mean is not None and mean >= stop.target_return and (
-                len(self.at.returns) >= stop.window):
+        stop, score = self.config.stop, self._score
+        enough = self.config.trials.every or len(self.at.returns) >= stop.window
+        if stop.target_return is not None and score is not None and score >= stop.target_return and enough:
             return "target_return"
         if stop.patience is not None and self.at.since_best >= stop.patience:
             return "patience"

@@ -25,7 +25,7 @@ class Progress:
     `mean_return` over the last episodes, mean over learners (None: none has ended yet), `mean_discounted` likewise,
     discounted to their beginnings, and the `best` score so far; `reward_rate` per second of this fragment's decisions;
     `cost_rates` likewise by cost; `interventions` of the shield per episode hour (None: not known); `figures` of the
-    algorithms as ``group/name``.
+    algorithms as ``group/name``; `trial` the score of the trial after this iteration, where there was one.
     """
 
     iteration: int
@@ -43,13 +43,14 @@ class Progress:
     update_s: float
     steps_per_s: float
     figures: Mapping[str, float]
+    trial: float | None = None
 
     def row(self) -> dict[str, float | None]:
         """Flat, for tables."""
         plain: dict[str, float | None] = {
             "iteration": self.iteration, "steps": self.steps, "decisions": self.decisions, "episodes": self.episodes,
             "mean_return": self.mean_return, "mean_discounted": self.mean_discounted, "best": self.best,
-            "reward_rate": self.reward_rate, "interventions_per_h": self.interventions,
+            "trial": self.trial, "reward_rate": self.reward_rate, "interventions_per_h": self.interventions,
             "collect_s": round(self.collect_s, 4), "update_s": round(self.update_s, 4),
             "steps_per_s": round(self.steps_per_s, 1)}
         return plain | {f"cost_rate/{name}": rate for name, rate in self.cost_rates.items()} | dict(self.figures)

@@ -126,9 +126,8 @@ class Slot:
         self._widths = np.cumsum([0, *(spec.action.width for spec in env.specs)])
         self._groups = {name: self._grouped(env.groups[name], shape) for name, shape in setting.shapes.items()}
         self._masks: dict[int, Array] = {}
-        self._episode = -1
         self._journal: list[Array] = []
-        self._begin()
+        self._begin(0)
 
     def _grouped(self, members: tuple[int, ...], shape: Shape) -> _Group:
         n = len(members)
@@ -141,9 +140,17 @@ class Slot:
 
     # -- episodes --------------------------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """The next episode, from its own seed."""
-        self._episode += 1
+    def play(self, number: int, actors: Mapping[str, Actor]) -> Episode:
+        """Episode `number` acted out from its beginning to its end, whatever was before; no rows."""
+        self._begin(number)
+        rng = np.random.default_rng([self.setting.seed, self.setting.slot, number, 2])
+        while not self.decision.ended:
+            self._step(self._decide(actors, rng))
+        return self._ended()
+
+    def _begin(self, number: int) -> None:
+        """An episode, from its own seed."""
+        self._episode = number
         self._journal = []
         self._reset()
         for group in self._groups.values():
@@ -181,7 +188,7 @@ class Slot:
                 self._close(group, out[name])
             if self.decision.ended:
                 episodes.append(self._ended())
-                self._begin()
+                self._begin(self._episode + 1)
         return episodes
 
     def _step(self, rows: Mapping[int, Array]) -> None:

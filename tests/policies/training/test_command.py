@@ -36,7 +36,8 @@ def parsed(command: str) -> TrainConfig:
      "cost_limits": {"volts at 1.0 pu": 1e-07}, "discount": {"gamma": 0.9, "per_s": 5},
      "options": {"lagrangian": {"kp": 0.0, "most": 1e16}}},
     {"algo": "ippo", "collection": {"slots": 8, "fragment": 128, "workers": 0, "pipeline": True},
-     "checkpoints": {"every": 3}, "stop": {"score": "sum", "patience": 4, "target_return": -1.5},
+     "checkpoints": {"every": 3}, "trials": {"every": 5, "episodes": 2},
+     "stop": {"score": "sum", "patience": 4, "target_return": -1.5},
      "bundle": "results/a bundle", "allow_plugins": True}])
 def test_a_command_makes_the_same_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                 changes: dict[str, Any]) -> None:

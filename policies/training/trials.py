@@ -1,0 +1,69 @@
+"""Trials: the same few episodes, played without exploration, again and again while a training goes on.
+
+What episodes of training return says little about which policy is the best where days differ: another policy had other
+days, and each still tried things out.  Trials have their own seeds, the same in every training, whatever its seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from policies.training.slot import Slot, SlotSetting
+from policies.training.transitions import Array
+from policies.training.worker import Plan
+
+#: Seed and slot of trials: no slot of a training has the largest number (`Collection.slots`).
+_SEED, _SLOT = 0, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _AtBest:
+    """An actor that does what it takes for best."""
+
+    actor: Any
+
+    def act(self, observations: Array, rng: np.random.Generator, *, masks: Array | None = None,
+            hidden: Array | None = None) -> tuple[Array, Array, Array | None]:
+        """As `slot.Actor.act`."""
+        acted: tuple[Array, Array, Array | None] = self.actor.act(observations, rng, deterministic=True, masks=masks,
+                                                                  hidden=hidden)
+        return acted
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Means over trial episodes and learners: plain and discounted returns, and costs per second by name."""
+
+    plain: float
+    discounted: float
+    cost_rates: Mapping[str, float]
+
+
+class Trials:
+    """`n` episodes of the environment of a plan, in this process."""
+
+    def __init__(self, plan: Plan, n: int) -> None:
+        self._plan, self._n = plan, n
+        self._slot: Slot | None = None
+
+    def play(self, weights: Mapping[str, Mapping[str, Any]]) -> Judged:
+        """What actors with these weights (by group and name) reach: a function of the weights alone."""
+        if self._slot is None:
+            self._slot = Slot(self._plan.recipe.make(), SlotSetting(_SLOT, _SEED, self._plan.shapes))
+        actors = {name: _AtBest(actor) for name, actor in self._plan.make_actors(weights).items()}
+        episodes = [self._slot.play(number, actors) for number in range(self._n)]
+        time_s = max(sum(episode.length_s * len(episode.returns) for episode in episodes), 1e-9)
+        costs = np.sum([np.sum(episode.costs, axis=0) for episode in episodes], axis=0)
+        names = self._slot.env.cost_names
+        return Judged(float(np.mean([episode.returns for episode in episodes])),
+                      float(np.mean([episode.discounted for episode in episodes])),
+                      {name: float(cost) / time_s for name, cost in zip(names, costs, strict=True)})
+
+    def close(self) -> None:
+        """End the environment."""
+        if self._slot is not None:
+            self._slot.env.close()
