@@ -1,6 +1,6 @@
 """A policy trained in Gridloop's re-model of ANM6-Easy, played in gym-anm itself and beside it in the re-model.
 
-    python -m benchmarks.anm6_trained BUNDLE [BUNDLE ...] [--episodes N] [--steps N] [--ours-only]
+    python -m benchmarks.anm6_trained BUNDLE [BUNDLE ...] [--ours-only] [--quick] [--json FILE]
 
 gym-anm is left as it comes: its simulator, its solver, its reward.  Discounted with γ = 0.995 per step from the first
 decision, as Henry and Ernst (Energy and AI 5, 2021, 100092) report returns: PPO -93.6 ± 15.3, SAC -56.1 ± 26.8, model
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ if __package__ in (None, ""):  # run as a file: the repository root is not on th
 
 import numpy as np
 
+from benchmarks import harness
 from benchmarks.anm6_pair import GAMMA, TO_PU, Peer
 from benchmarks.exchange import PeerMissingError
+from benchmarks.harness import Row
 from cosim.encoding import Senses
 from cosim.env import EventEnv
 from cosim.points import Vector
@@ -31,6 +33,7 @@ from cosim.points import Vector
 Play = Callable[[Vector], Vector]
 #: A penalty above this is a violating step.
 VIOLATION = 1e-6
+PUBLISHED_SAC, PUBLISHED_VIOLATING = -56.1, 7.9
 
 
 def player(bundle: Path, env: EventEnv) -> Play:
@@ -77,36 +80,45 @@ def in_ours(play: Play, env: EventEnv, seed: int, steps: int) -> tuple[float, fl
     return total, violating / steps
 
 
-def summed_up(name: str, found: Sequence[tuple[float, float]]) -> str:
-    """One line: mean and deviation of returns over episodes, share of violating steps."""
+def rows_of(name: str, found: Sequence[tuple[float, float]], *, judged: bool) -> Iterator[Row]:
+    """Two rows: mean return over the episodes, and the share of violating steps; a few steps are not `judged`."""
     returns = np.array([total for total, _ in found])
-    violating = 100 * float(np.mean([share for _, share in found]))
-    return f"{name:40s} {returns.mean():8.1f} ± {returns.std():5.1f} {violating:6.2f} % violating ({len(found)} runs)"
+    mean, violating = float(returns.mean()), 100 * float(np.mean([share for _, share in found]))
+    yield Row(f"{name}: discounted return (± {returns.std():.1f})", mean, "", f"SAC as published, {PUBLISHED_SAC}",
+              mean / PUBLISHED_SAC, f">= {PUBLISHED_SAC}", mean >= PUBLISHED_SAC if judged else None)
+    yield Row(f"{name}: violating steps", violating, "%", f"MPC with perfect forecasts, {PUBLISHED_VIOLATING} %",
+              violating / PUBLISHED_VIOLATING, f"< {PUBLISHED_VIOLATING} %",
+              violating < PUBLISHED_VIOLATING if judged else None)
 
 
-def main() -> int:
-    """Play every bundle on both sides and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundles", nargs="+", type=Path)
-    parser.add_argument("--episodes", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--ours-only", action="store_true", help="leave gym-anm out")
-    options = parser.parse_args()
-    env = EventEnv("anm6_easy")
-    for bundle in options.bundles:
-        play = player(bundle, env)
-        ours = [in_ours(play, env, seed, options.steps) for seed in range(options.episodes)]
-        print(summed_up(f"{bundle} in gridloop", ours), flush=True)
-        if options.ours_only:
-            continue
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    """Rows of every bundle on both sides, gym-anm's where it is installed."""
+    env, peer = EventEnv("anm6_easy"), None
+    episodes, steps = (1, 50) if options.quick else (options.episodes, options.steps)
+    if not options.ours_only:
         try:
             peer = Peer(exact=False)
         except PeerMissingError as missing:
             print(f"gym-anm is missing: {missing}")
-            continue
-        theirs = [in_peer(play, peer, seed, options.steps) for seed in range(options.episodes)]
-        print(summed_up(f"{bundle} in gym-anm", theirs), flush=True)
-    return 0
+    for bundle in options.bundles:
+        play = player(bundle, env)
+        ours = [in_ours(play, env, seed, steps) for seed in range(episodes)]
+        yield from rows_of(f"{bundle} in gridloop", ours, judged=not options.quick)
+        if peer is not None:
+            theirs = [in_peer(play, peer, seed, steps) for seed in range(episodes)]
+            yield from rows_of(f"{bundle} in gym-anm", theirs, judged=not options.quick)
+
+
+def main() -> int:
+    """The command line."""
+    assert __doc__ is not None
+    parser = harness.command_line(__doc__)
+    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
+    parser.add_argument("--episodes", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--ours-only", action="store_true", help="leave gym-anm out")
+    options = parser.parse_args()
+    return harness.report(options, measure(options))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -210,14 +210,24 @@ def in_processes(work: Callable[[Item], Result], items: Sequence[Item], processe
 
 def main(description: str, measure: Callable[[bool], Iterator[Row]], argv: Sequence[str] | None = None) -> int:
     """The command line of a benchmark script; `measure(quick)` yields its rows. Returns the exit code 0."""
-    parser = argparse.ArgumentParser(description=description)
+    options = command_line(description).parse_args(argv)
+    return report(options, measure(options.quick))
+
+
+def command_line(description: str) -> argparse.ArgumentParser:
+    """What every benchmark script takes; a script may add arguments of its own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer pairs and shorter runs: under a minute")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows there as a JSON list")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def report(options: argparse.Namespace, measured: Iterable[Row]) -> int:
+    """Measure, saying what is done, print the table and write the file that `options` name. Returns the exit code 0."""
     started = time.perf_counter()
     print(f"before: {machine_state()}")
     rows = []
-    for row in measure(options.quick):
+    for row in measured:
         rows.append(row)
         print(f"  measured: {row.name} against {row.against}", file=sys.stderr, flush=True)
     print(table(rows))

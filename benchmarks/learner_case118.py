@@ -1,6 +1,6 @@
 """What the core costs a learner with a long action vector, by section: case118, one agent, 618 points, 145 setpoints.
 
-    python -m benchmarks.learner_case118 [--steps N] [--digest] [--profile]
+    python -m benchmarks.learner_case118 [--steps N] [--digest] [--profile] [--quick] [--json FILE]
 
 One agent decided from outside sets the power of 53 generators (the 54th is the reference) and the demand of 92 loads
 (redispatch and demand response), and sees 618 points.  99 loads follow profiles that move every step, so every
@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,8 @@ if __package__ in (None, ""):  # run as a file: the repository root is not on th
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import machine_state, settled
+from benchmarks import harness
+from benchmarks.harness import Row, settled
 
 if TYPE_CHECKING:
     from cosim.simulation import Simulation
@@ -171,30 +172,36 @@ def by_section(simulation: Simulation, rows: Actions) -> dict[str, float]:
     return per_step | {"rest": per_step["step"] - inside}
 
 
-def main() -> int:
-    """Print the cost of a step, whole and by section."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3_000)
-    parser.add_argument("--digest", action="store_true", help="with the digest and the journal in memory")
-    parser.add_argument("--profile", action="store_true", help="and where it goes, by function (cProfile)")
-    options = parser.parse_args()
-    print(machine_state())
+def measure(options: argparse.Namespace) -> Iterator[Row]:
+    """The cost of a step, whole and by section."""
     with tempfile.TemporaryDirectory(prefix="gridloop-bench-") as scratch:
         simulation = built(Path(scratch), digest=options.digest)
-        rows = actions(simulation, options.steps)
+        rows = actions(simulation, 600 if options.quick else options.steps)
         steps(simulation, rows[:300])
         with settled():
             costs_us = sorted(1e6 * steps(simulation, rows[i:i + AT_ONCE]) / AT_ONCE
                               for _ in range(3) for i in range(0, len(rows) - AT_ONCE + 1, AT_ONCE))
-        for name, cost_us in (("quickest", costs_us[0]), ("median", costs_us[len(costs_us) // 2])):
-            print(f"{name:8s} {cost_us:7.1f} us a step, {1e6 / cost_us:,.0f} steps/s")
-        for name, cost_us in by_section(simulation, rows).items():
-            print(f"  {name:8s} {cost_us:7.1f} us")
-        print(f"converged: {simulation.grid.state.converged}, iterations: {simulation.grid.state.iterations}")
+        for name, cost_us in (("quickest hundred", costs_us[0]), ("median hundred", costs_us[len(costs_us) // 2])):
+            yield Row(f"a step, {name}", 1e6 / cost_us, "steps/s", "the quickest hundred", costs_us[0] / cost_us, "",
+                      None)
+        sections = by_section(simulation, rows)
+        for name, cost_us in sections.items():
+            yield Row(f"section {name}", cost_us, "us", "the whole step", cost_us / sections["step"], "", None)
+        if not simulation.grid.state.converged:
+            raise RuntimeError(f"no power flow at t = {simulation.now_us / 1e6} s: the figures mean nothing")
         if options.profile:
             _profile(simulation, rows)
-    print(machine_state())
-    return 0
+
+
+def main() -> int:
+    """The command line."""
+    assert __doc__ is not None
+    parser = harness.command_line(__doc__)
+    parser.add_argument("--steps", type=int, default=3_000)
+    parser.add_argument("--digest", action="store_true", help="with the digest and the journal in memory")
+    parser.add_argument("--profile", action="store_true", help="and where it goes, by function (cProfile)")
+    options = parser.parse_args()
+    return harness.report(options, measure(options))
 
 
 def _profile(simulation: Simulation, rows: Actions) -> None:
