@@ -62,6 +62,9 @@ class TrialSettings(_Part):
 
     every: int = Field(0, ge=0, description="Iterations between trials; 0: judged by the last episodes of training.")
     episodes: int = Field(10, ge=1, le=1000, description="Episodes of a trial, drawn as those of training are.")
+    overrides: tuple[str, ...] | None = Field(None, description=(
+        "Changes to the scenario in trials (default: those of the training): [] judges by the task's own reward, where "
+        "it learns from another one."))
 
 
 class EarlyStop(_Part):

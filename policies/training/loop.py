@@ -162,7 +162,7 @@ class Training:
         self._score: float | None = None
         self._saved = self.at.iteration if newest else -1
         out.mkdir(parents=True, exist_ok=True)
-        self._trials = Trials(assembly.plan, self.config.trials.episodes)
+        self._trials = Trials(assembly.plan, self.config.trials.episodes, self.config.trials.overrides)
         self._collector = collector(assembly, out / "workers")
         try:
             if newest:
@@ -309,7 +309,7 @@ class Training:
         at.since_best += at.best is not None
         if score is None:
             return
-        rates = cost_rates if trial is None else trial.cost_rates
+        rates = {**cost_rates, **({} if trial is None else trial.cost_rates)}
         kept = all(rates[name] <= _KEPT * limit + 1e-12 for name, limit in self.config.cost_limits.items())
         if at.best is None or [float(kept), score] > at.best:
             at.best, at.since_best = [float(kept), score], 0

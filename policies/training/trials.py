@@ -6,12 +6,13 @@ days, and each still tried things out.  Trials have their own seeds, the same in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from policies.training.algorithm import TrainingError
 from policies.training.slot import Slot, SlotSetting
 from policies.training.transitions import Array
 from policies.training.worker import Plan
@@ -44,16 +45,22 @@ class Judged:
 
 
 class Trials:
-    """`n` episodes of the environment of a plan, in this process."""
+    """`n` episodes of the environment of a plan, in this process.
 
-    def __init__(self, plan: Plan, n: int) -> None:
+    `overrides` stand in for the training's: a task whose reward is another one to learn from is judged by its own.
+    """
+
+    def __init__(self, plan: Plan, n: int, overrides: Sequence[str] | None = None) -> None:
         self._plan, self._n = plan, n
+        self._recipe = plan.recipe
+        if overrides is not None:
+            self._recipe = replace(plan.recipe, arguments={**(plan.recipe.arguments or {}), "overrides": [*overrides]})
         self._slot: Slot | None = None
 
     def play(self, weights: Mapping[str, Mapping[str, Any]]) -> Judged:
         """What actors with these weights (by group and name) reach: a function of the weights alone."""
         if self._slot is None:
-            self._slot = Slot(self._plan.recipe.make(), SlotSetting(_SLOT, _SEED, self._plan.shapes))
+            self._slot = Slot(self._made(), SlotSetting(_SLOT, _SEED, self._plan.shapes))
         actors = {name: _AtBest(actor) for name, actor in self._plan.make_actors(weights).items()}
         episodes = [self._slot.play(number, actors) for number in range(self._n)]
         time_s = max(sum(episode.length_s * len(episode.returns) for episode in episodes), 1e-9)
@@ -62,6 +69,20 @@ class Trials:
         return Judged(float(np.mean([episode.returns for episode in episodes])),
                       float(np.mean([episode.discounted for episode in episodes])),
                       {name: float(cost) / time_s for name, cost in zip(names, costs, strict=True)})
+
+    def _made(self) -> Any:
+        """The environment; TrainingError where its learners are not those of the training."""
+        env = self._recipe.make()
+        if self._recipe is self._plan.recipe:
+            return env
+        ours = self._plan.recipe.make()
+        found = [line for mine, theirs in zip(ours.specs, env.specs, strict=False) for line in mine.differences(theirs)]
+        if found or ours.groups != env.groups:
+            env.close()
+            raise TrainingError(f"trials.overrides: learners differ from those that are trained: "
+                                f"{'; '.join(found[:8]) or f'groups {ours.groups} and {env.groups}'}; expected the "
+                                f"same observations and actions")
+        return env
 
     def close(self) -> None:
         """End the environment."""

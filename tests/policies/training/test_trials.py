@@ -107,3 +107,23 @@ def test_wrong_settings_are_named(trials: dict[str, Any]) -> None:
     (name,) = trials
     with pytest.raises(TrainingError, match=rf"trials\.{name}"):
         config(trials=trials)
+
+
+def test_a_trial_may_be_of_the_task_itself() -> None:
+    """Other overrides in trials: judged by the task's reward, and refused where learners would see something else."""
+    def trials(*overrides: str) -> Trials:
+        settings = load_config({"scenario": "volt_var_33", "algo": "ippo", "options": {"hidden": [4]},
+                                "overrides": ["learning.reward=[{kind: sum, points: [grid.losses_kw]}]", "duration_s=3600"]})
+        return Trials(assemble(settings).plan, 1, ["duration_s=3600", *overrides])
+
+    def weights(trials: Trials) -> dict[str, Any]:
+        return {group: {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+                for group, shapes in trials._plan.weights.items()}
+
+    same = trials("learning.reward=[{kind: sum, points: [grid.losses_kw]}]")
+    assert same.play(weights(same)).plain > 0.0
+    judged = trials()
+    assert judged.play(weights(judged)).plain < 0.0
+    other = trials("agents.volt_var_13.learn.observe.due=true")
+    with pytest.raises(TrainingError, match=r"trials\.overrides: learners differ from those that are trained"):
+        other.play(weights(other))
