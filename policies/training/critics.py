@@ -6,8 +6,9 @@ Shapes: B rows of a batch, k networks, n_logit alternatives of all discrete part
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,9 @@ from policies.description import CLOSED
 
 Net = TypeVar("Net", bound=nn.Module)
 
+#: The product before keeps its inputs only, so relu may overwrite it; silu's gradient needs what it was.
+_BETWEEN: dict[str, Callable[[Tensor], Tensor]] = {"relu": partial(F.relu, inplace=True), "silu": F.silu}
+
 
 class Critics(nn.Module):
     """k independent networks of one form, evaluated together: a matrix product a layer for all of them.
@@ -25,8 +29,9 @@ class Critics(nn.Module):
     Answers (k, B), or (k, B, n_out) where `n_out` is above 1.  Weights are orthogonal, from torch's global generator.
     """
 
-    def __init__(self, k: int, n_in: int, hidden: Sequence[int], n_out: int = 1) -> None:
+    def __init__(self, k: int, n_in: int, hidden: Sequence[int], n_out: int = 1, activation: str = "relu") -> None:
         super().__init__()
+        self._between = _BETWEEN[activation]
         widths = (n_in, *hidden, n_out)
         self.k, self._depth, self._n_out = k, len(widths) - 1, n_out
         for i in range(self._depth):
@@ -41,7 +46,7 @@ class Critics(nn.Module):
         for i in range(self._depth):
             x = torch.baddbmm(self.get_parameter(f"bias_{i}"), x, self.get_parameter(f"weight_{i}"))
             if i < self._depth - 1:
-                x = F.relu(x, inplace=True)  # the product before keeps its inputs only
+                x = self._between(x)
         return x.squeeze(-1) if self._n_out == 1 else x
 
 

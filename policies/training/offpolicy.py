@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,7 +39,10 @@ class OffPolicyOptions(Options):
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, max_length=16, description="Widths of all networks.")
     activation: str = Field("relu", description="Of the actor: relu or tanh.")
     normalise: bool = Field(False, description="Observations by their running mean and deviation.")
+    critic_activation: Literal["relu", "silu"] = Field("relu", description=(
+        "Of the critics; silu is smooth, which actors that climb the critic's slope learn finer actions from."))
     lr: float = Field(3e-4, gt=0, description="Learning rate (Adam).")
+    lr_schedule: Literal["constant", "linear"] = Field("constant", description="Linear: down to 0 at the last update.")
     batch: int = Field(256, ge=1, le=1_000_000, description="Rows a batch.")
     capacity: int = Field(200_000, ge=1, le=100_000_000, description="Rows remembered.")
     warmup: int = Field(1000, ge=0, description="Rows collected at random before anything is learned.")
@@ -109,7 +112,7 @@ class OffPolicy(ABC):
             if options.normalise and options.centralised:
                 self.modules["others"] = RunningNorm(self._n_joint).to(self.device)
             self.build()
-        self._owed, self._done = 0.0, 0
+        self._owed, self._done, self._rounds = 0.0, 0, 0
         self._set_exploration()
 
     # -- what a subclass says -------------------------------------------------------------------------------------
@@ -155,6 +158,7 @@ class OffPolicy(ABC):
     def update(self, transitions: Transitions) -> dict[str, float]:
         """Remember a fragment and learn as many batches as it is worth; figures are means over these."""
         self.remember(transitions)
+        self._pace()
         if self.replay.added < self.options.warmup:
             return {"replay": float(len(self.replay))}
         self._owed += len(transitions) * self.options.updates_per_row
@@ -163,6 +167,15 @@ class OffPolicy(ABC):
         figures = self.learn_many(n)
         self._set_exploration()
         return figures | {"replay": float(len(self.replay))}
+
+    def _pace(self) -> None:
+        """The learning rate of this fragment."""
+        if self.options.lr_schedule == "linear":
+            rate = self.options.lr * max(1.0 - self._rounds / self.setting.updates, 0.0)
+            for optimiser in self.optimisers.values():
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
+        self._rounds += 1
 
     def remember(self, transitions: Transitions) -> None:
         """Put a fragment into the memory, folded to n-step transitions, and into the running statistics."""
@@ -295,6 +308,7 @@ class OffPolicy(ABC):
         state |= arrays_of(self.modules, self.optimisers)
         state["draws"] = self.draws.get_state().numpy().copy()
         state["owed"], state["done"] = np.array([self._owed]), np.array([self._done], np.int64)
+        state["rounds"] = np.array([self._rounds], np.int64)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -303,6 +317,7 @@ class OffPolicy(ABC):
         self.replay.load_state(below(state, "replay/"))
         self.draws.set_state(torch.from_numpy(np.array(state["draws"])))
         self._owed, self._done = float(state["owed"][0]), int(state["done"][0])
+        self._rounds = int(state["rounds"][0])
 
 
 def step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -56,7 +56,8 @@ class Sac(OffPolicy):
         """Twin critics with targets, temperature, two optimisers."""
         description = self.description
         n_action = description.n_continuous
-        self.critics = Critics(2, self.n_state + n_action, self.options.hidden, max(description.n_logit, 1))
+        self.critics = Critics(2, self.n_state + n_action, self.options.hidden, max(description.n_logit, 1),
+                               self.options.critic_activation)
         self.critics.to(self.device)
         self.targets = frozen(self.critics)
         self.log_alpha = nn.Parameter(torch.tensor(log(self.options.alpha), device=self.device))

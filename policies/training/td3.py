@@ -52,7 +52,8 @@ class Td3(OffPolicy):
     def build(self) -> None:
         """Critics, targets of critics and actor, two optimisers."""
         k = 2 if self.options.twin else 1
-        self.critics = Critics(k, self.n_state + self.description.n_continuous, self.options.hidden).to(self.device)
+        self.critics = Critics(k, self.n_state + self.description.n_continuous, self.options.hidden,
+                               activation=self.options.critic_activation).to(self.device)
         self.targets, self.target_actor = frozen(self.critics), frozen(self.actor)
         self.modules |= {"critics": self.critics, "targets": self.targets, "target_actor": self.target_actor}
         self.optimisers = {"critics": self.adam(self.critics.parameters()),

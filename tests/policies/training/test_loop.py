@@ -73,7 +73,8 @@ def assert_same(a: Path, b: Path) -> None:
     ("plain", {}), ("ahead", {"collection": {"pipeline": True}}),
     ("memory", {"options": {"hidden": [8], "epochs": 2, "memory": True, "sequence": 4}}),
     ("priced", {"cost_limits": {"effort": 0.1}}), ("mappo", {"algo": "mappo"}), ("sac", {"algo": "sac", **OFF}),
-    ("td3", {"algo": "td3", **OFF}), ("maddpg", {"algo": "maddpg", **OFF})])
+    ("td3", {"algo": "td3", **OFF}), ("maddpg", {"algo": "maddpg", **OFF}),
+    ("slowing", {"algo": "td3", "options": {**OFF["options"], "lr_schedule": "linear", "critic_activation": "silu"}})])
 def test_going_on_is_not_having_stopped(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
     """Six iterations, or three and three from the checkpoint: the same weights and figures, bit for bit."""
     settings = config(**changes)

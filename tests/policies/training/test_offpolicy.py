@@ -86,6 +86,25 @@ def test_nothing_is_learned_before_the_warm_up(make: Any) -> None:
     assert learner.done == 4  # 18 rows x 0.25 = 4.5
 
 
+@pytest.mark.parametrize(("schedule", "shares"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])
+def test_the_learning_rate_follows_its_schedule(make: Any, schedule: str, shares: list[float]) -> None:
+    """Of four updates: even, or down to 0 after the last; every optimiser has it, and going on goes on with it."""
+    spec = make.spec(4, 2)
+
+    def learner() -> Any:
+        return Td3(make.setting(spec, updates=4), Td3.Options(**SMALL, lr=0.01, lr_schedule=schedule))
+
+    learns, seen = learner(), []
+    for k in range(4):
+        if k == 2:
+            saved, learns = learns.state_dict(), learner()
+            learns.load_state_dict(saved)
+        learns.update(make.rows(spec, 4, seed=k))
+        rates = {group["lr"] for optimiser in learns.optimisers.values() for group in optimiser.param_groups}
+        seen.append(rates)
+    assert seen == [{0.01 * share} for share in shares]
+
+
 def test_exploration_is_a_weight(make: Any) -> None:
     """ε falls from 1 to its last value; the noise of TD3 is 1 during the warm-up, then its own."""
     spec = make.spec(4, 0, (3,))
@@ -235,7 +254,7 @@ def control_rows(make: Any, spec: Any, n: int) -> Transitions:
 
 
 @pytest.mark.parametrize(("kind", "options"), [
-    (Td3, {}), (Td3, {"twin": False}), (Sac, {"target_entropy": -3.0, "alpha": 0.1})])
+    (Td3, {}), (Td3, {"twin": False}), (Td3, {"critic_activation": "silu"}), (Sac, {"target_entropy": -3.0, "alpha": 0.1})])
 def test_control_finds_the_optimal_gain(make: Any, kind: type[OffPolicy], options: dict[str, Any]) -> None:
     """The actor is the Riccati solution's -K x within 0.1 over the range."""
     spec = make.spec(1, 1)
