@@ -32,6 +32,8 @@ class Td3Options(OffPolicyOptions):
     target_noise: float = Field(0.2, ge=0, le=2, description="Deviation of the noise on the targets' actions.")
     noise_clip: float = Field(0.5, ge=0, le=2, description="Bound of that noise.")
     delay: int = Field(2, ge=1, le=100, description="Batches between steps of the actor.")
+    actor_after: int = Field(0, ge=0, description=(
+        "Batches that critics learn before the actor does: new critics would lead astray one that begins well."))
 
 
 class Td3(OffPolicy):
@@ -69,11 +71,11 @@ class Td3(OffPolicy):
         step(self.optimisers["critics"], critic_loss)
         figures = {"loss_critic": critic_loss}
         if self.done % (self.options.delay if self.options.twin else 1) == 0:
-            loss = self.actor_loss(batch)
-            step(self.optimisers["actor"], loss)
+            if self.done >= self.options.actor_after:
+                figures["loss_actor"] = loss = self.actor_loss(batch)
+                step(self.optimisers["actor"], loss)
             follow(self.targets, self.critics, self.options.tau)
             follow(self.target_actor, self.actor, self.options.tau)
-            figures["loss_actor"] = loss
         return figures, error
 
     def critic_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -47,14 +47,16 @@ class Judged:
 class Trials:
     """`n` episodes of the environment of a plan, in this process.
 
-    `overrides` stand in for the training's: a task whose reward is another one to learn from is judged by its own.
+    With `overrides` these stand in for the training's, and the scenario's own discount for its: a task whose reward is
+    another one to learn from is judged by its own.
     """
 
     def __init__(self, plan: Plan, n: int, overrides: Sequence[str] | None = None) -> None:
         self._plan, self._n = plan, n
         self._recipe = plan.recipe
         if overrides is not None:
-            self._recipe = replace(plan.recipe, arguments={**(plan.recipe.arguments or {}), "overrides": [*overrides]})
+            arguments = {**(plan.recipe.arguments or {}), "overrides": [*overrides], "discount": None}
+            self._recipe = replace(plan.recipe, arguments=arguments)
         self._slot: Slot | None = None
 
     def play(self, weights: Mapping[str, Mapping[str, Any]]) -> Judged:

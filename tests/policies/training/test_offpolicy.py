@@ -105,6 +105,23 @@ def test_the_learning_rate_follows_its_schedule(make: Any, schedule: str, shares
     assert seen == [{0.01 * share} for share in shares]
 
 
+def test_critics_may_learn_before_the_actor(make: Any) -> None:
+    """Ten batches move critics and their targets alone; the twelfth moves the actor."""
+    spec = make.spec(4, 2)
+    learner = made(make, Td3, spec, actor_after=11)
+    learner.remember(make.rows(spec, 100))
+    before, acted = learner.state_dict(), learner.actor_weights()
+    learner.learn_many(10)
+    after = learner.state_dict()
+    moved = {name for name in before if before[name].dtype == np.float32
+             and not np.array_equal(before[name], after[name])}
+    assert any(name.startswith("module/critics/") for name in moved)
+    assert any(name.startswith("module/targets/") for name in moved)
+    assert not any(name.startswith(("module/actor/", "module/target_actor/")) for name in moved)
+    learner.learn_many(3)
+    assert not np.array_equal(learner.actor_weights()["head/weight"], acted["head/weight"])
+
+
 def test_exploration_is_a_weight(make: Any) -> None:
     """ε falls from 1 to its last value; the noise of TD3 is 1 during the warm-up, then its own."""
     spec = make.spec(4, 0, (3,))
@@ -254,7 +271,8 @@ def control_rows(make: Any, spec: Any, n: int) -> Transitions:
 
 
 @pytest.mark.parametrize(("kind", "options"), [
-    (Td3, {}), (Td3, {"twin": False}), (Td3, {"critic_activation": "silu"}), (Sac, {"target_entropy": -3.0, "alpha": 0.1})])
+    (Td3, {}), (Td3, {"twin": False}), (Td3, {"critic_activation": "silu"}),
+    (Sac, {"target_entropy": -3.0, "alpha": 0.1})])
 def test_control_finds_the_optimal_gain(make: Any, kind: type[OffPolicy], options: dict[str, Any]) -> None:
     """The actor is the Riccati solution's -K x within 0.1 over the range."""
     spec = make.spec(1, 1)

@@ -112,8 +112,9 @@ def test_wrong_settings_are_named(trials: dict[str, Any]) -> None:
 def test_a_trial_may_be_of_the_task_itself() -> None:
     """Other overrides in trials: judged by the task's reward, and refused where learners would see something else."""
     def trials(*overrides: str) -> Trials:
+        changes = ["learning.reward=[{kind: sum, points: [grid.losses_kw]}]", "duration_s=3600"]
         settings = load_config({"scenario": "volt_var_33", "algo": "ippo", "options": {"hidden": [4]},
-                                "overrides": ["learning.reward=[{kind: sum, points: [grid.losses_kw]}]", "duration_s=3600"]})
+                                "overrides": changes})
         return Trials(assemble(settings).plan, 1, ["duration_s=3600", *overrides])
 
     def weights(trials: Trials) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from policies.training.offline.bc import Bc
 from policies.training.offline.cql import ContinuousCql, Cql, DiscreteCql
 from policies.training.offline.iql import Iql
 from policies.training.offpolicy import OffPolicy
+from policies.training.td3 import Td3
 from policies.training.transitions import Transitions
 
 SMALL = {"hidden": (32,), "batch": 64, "warmup": 0, "lr": 5e-3, "tau": 0.05}
@@ -81,6 +82,23 @@ def test_cloning_does_what_was_done(make: Any) -> None:
     learner.remember(rows)
     learner.learn_many(150)
     np.testing.assert_allclose(best_rows(learner), [[-0.9, 1], [0.3, 2]], atol=0.05)
+
+
+def test_a_squashed_clone_is_one_that_td3_goes_on_from(make: Any) -> None:
+    """Least squares: the mean of what was done in each state, in a network that TD3 begins with; numbers only."""
+    spec = make.spec(2, 1)
+    learner = Bc(make.setting(spec), Bc.Options(**SMALL, deterministic=True))
+    rows = bandit(make, spec)
+    state = rows["obs"][:, 1]
+    done = (np.where(state, 0.6, -0.3) + np.random.default_rng(3).uniform(-0.2, 0.2, len(rows))).astype(np.float32)
+    learner.remember(Transitions({**rows.columns, "action": done[:, None]}))
+    learner.learn_many(300)
+    np.testing.assert_allclose(best_rows(learner)[:, 0], [-0.3, 0.6], atol=0.03)
+    goes_on = Td3(make.setting(spec), Td3.Options(**SMALL, activation="relu"))
+    goes_on.adopt(learner.actor_weights())
+    np.testing.assert_array_equal(best_rows(goes_on), best_rows(learner))
+    with pytest.raises(TrainingError, match="bc: deterministic: found a discrete action; expected a continuous one"):
+        Bc(make.setting(make.spec(2, 0, (3,))), Bc.Options(**SMALL, deterministic=True))
 
 
 def test_numbers_beyond_the_range_are_remembered_as_they_were_acted(make: Any) -> None:
