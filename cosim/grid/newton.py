@@ -76,11 +76,10 @@ class NewtonSolver:
         """Newton iterations of the last solve."""
         return int(self._algorithm.get_nb_iter())
 
-    def set_injections(self, p_kw: FloatArray, q_kvar: FloatArray) -> None:
-        """Set what is injected at each node; the first n_node elements of each are used."""
+    def set_injections(self, power: FloatArray) -> None:
+        """Set what is injected at each node, kW and kvar (2, n_node or more); the first n_node of each are used."""
         rest, singles = self._rest, self._singles
-        np.multiply(p_kw[: self._count], self._load_of_kw, out=rest[0])
-        np.multiply(q_kvar[: self._count], self._load_of_kw, out=rest[1])
+        np.multiply(power[:, : self._count], self._load_of_kw, out=rest)
         singles[:, 0] = rest
         rest -= singles[:, 0]
         singles[:, 1] = rest

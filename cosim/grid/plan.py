@@ -40,6 +40,8 @@ class Supply:
     slack_gen: IntArray
     slack_parts: FloatArray
     beside_slack: IntArray
+    at_site: IntArray
+    """Of each bus's p and q in pairs (2 n_bus,): its place among the sites' p, then q."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +137,8 @@ def _supply(network: Network, model: Electrical, pq_gen: BoolArray) -> Supply:
     at_site = np.bincount(bus_site[held.bus], minlength=sites.size)
     beside = np.flatnonzero(regulating & ~held.slack_gen & np.isin(gen_site, slack_site))
     return Supply(int(sites.size), bus_site, gen_site, regulating, share, offset, slack_site, slack,
-                  1.0 / at_site[bus_site[gens.bus[slack]]], beside)
+                  1.0 / at_site[bus_site[gens.bus[slack]]], beside,
+                  np.column_stack((bus_site, bus_site + sites.size + 1)).reshape(-1))
 
 
 def _reactive_shares(
