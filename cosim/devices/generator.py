@@ -175,8 +175,11 @@ class Generator(Group):
         """Commanded or default power within limits and ramp; q NaN where the power flow decides it."""
         asked = setpoints[1:]
         asked = np.where(np.isnan(asked), self._defaults, asked)
-        p, q = np.minimum(np.maximum(asked[:2], self._now_low[:2]), self._now_high[:2])
-        q = self._unknown if self._all_regulate else np.where(self._regulates, np.nan, q)
+        if self._all_regulate:
+            p, q = np.minimum(np.maximum(asked[0], self._now_low[0]), self._now_high[0]), self._unknown
+        else:
+            p, q = np.minimum(np.maximum(asked[:2], self._now_low[:2]), self._now_high[:2])
+            q = np.where(self._regulates, np.nan, q)
         if not self._keeps_running(setpoints) or any_dead(v_pu):
             live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
             p, q = np.where(live, p, 0.0), np.where(live, q, 0.0)

@@ -42,7 +42,8 @@ class Grid:
         self._checked_gens: tuple[FloatArray | None, FloatArray | None] = (None, None)
         self._flow = _power_flow(network, feed, enforce_q_limits)
         self._dispatch = self.dispatch0()
-        self._state = self.trial(self._dispatch)
+        self._check(self._dispatch)
+        self._state = self._explained(self._flow.solve(self._dispatch, None), self._dispatch)
 
     @property
     def state(self) -> GridState:
@@ -79,8 +80,12 @@ class Grid:
         """
         self._check(dispatch)
         if start is None:
-            start = getattr(self, "_state", None)
-        found = self._flow.solve(dispatch, None if start is None else start.warm_start)
+            start = self._state
+        found = self._flow.solve(dispatch, start.warm_start)
+        return self._explained(found, dispatch)
+
+    def _explained(self, found: GridState, dispatch: Dispatch) -> GridState:
+        """With what changed, where it has no solution."""
         if found.converged:
             return found
         return replace(found, diagnosis=f"{found.diagnosis}; {self._what_changed(dispatch)}")

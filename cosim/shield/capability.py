@@ -46,12 +46,12 @@ class Capability:
         """Nearest setpoints the devices can follow.  What can be followed comes back bit for bit."""
         applied, reason = requested, self.no_reason
         beyond = (requested < self._low) | (requested > self._high)
-        if beyond.any():  # the door lets none such in; whoever comes another way is brought back to the range
+        if np.count_nonzero(beyond):  # the door lets none such in; whoever comes another way is brought back to the range
             applied = np.where(beyond, np.minimum(np.maximum(requested, self._low), self._high), requested)
             reason = np.where(beyond, _CAPABILITY, reason)
         for group, part, shape in self._parts:
             possible, why = group.limit(applied[part].reshape(shape))
-            if why.any():
+            if np.count_nonzero(why):
                 if reason is self.no_reason:
                     applied, reason = applied.copy(), reason.copy()
                 applied[part] = possible.ravel()
