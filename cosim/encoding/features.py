@@ -130,7 +130,7 @@ class Encoder:
     def scaled(self, raw: Vector) -> Vector:
         """Raw values (n_raw,) as features: scaled, cut off, 0 where there is no value."""
         scaled: Vector = (raw - self._center) * self._gain
-        if not isfinite(scaled @ scaled):
+        if not isfinite(scaled.dot(scaled)):
             scaled = np.where(np.isnan(scaled), 0.0, scaled)
         np.maximum(scaled, self._least, out=scaled)
         return np.minimum(scaled, self._clip, out=scaled)

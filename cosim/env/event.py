@@ -245,7 +245,7 @@ class EventEnv:
         # In the learners' order, whatever the caller's: it is the journal's, and that of draws on channels.
         setpoints = self._actions.decode(dict(sorted(given.items())))
         for i, decoded in setpoints.items():
-            if not isfinite(decoded @ decoded):
+            if not isfinite(decoded.dot(decoded)):
                 self.stats.held_nan += self.codecs[i].held(np.asarray(given[i], float))
         self._send(setpoints)
 

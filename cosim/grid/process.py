@@ -106,7 +106,7 @@ class Grid:
             self._check_gens(dispatch, n_gen)
         # A sum of squares is finite only if every term is, and no term is beyond all sense: a fraction of the cost of
         # four masks.
-        if not isfinite(dispatch.p_kw @ dispatch.p_kw + dispatch.q_kvar @ dispatch.q_kvar):
+        if not isfinite(dispatch.p_kw.dot(dispatch.p_kw) + dispatch.q_kvar.dot(dispatch.q_kvar)):
             raise GridError(f"dispatch: {_not_finite(dispatch)} is not finite; expected numbers")
         if dispatch.topology is not self._checked:
             _check_topology(self.network.topology, dispatch.topology)
@@ -117,7 +117,7 @@ class Grid:
         if dispatch.gen_p_kw.shape != (n_gen,) or dispatch.gen_v_pu.shape != (n_gen,):
             raise GridError(f"dispatch: gen_p_kw {dispatch.gen_p_kw.shape} and gen_v_pu {dispatch.gen_v_pu.shape};"
                             f" expected ({n_gen},), one for each generator")
-        if not isfinite(dispatch.gen_p_kw @ dispatch.gen_p_kw + dispatch.gen_v_pu @ dispatch.gen_v_pu):
+        if not isfinite(dispatch.gen_p_kw.dot(dispatch.gen_p_kw) + dispatch.gen_v_pu.dot(dispatch.gen_v_pu)):
             raise GridError(f"dispatch: {_not_finite(dispatch)} is not finite; expected numbers")
         self._checked_gens = (dispatch.gen_p_kw, dispatch.gen_v_pu)
 

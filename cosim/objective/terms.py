@@ -48,7 +48,7 @@ class _Segments:
         total = values
         if not self._gaps:
             total = values if self._single else np.add.reduceat(values, self.starts)
-            self._gaps = not isfinite(total @ total)  # finite only where nothing was NaN
+            self._gaps = not isfinite(total.dot(total))  # finite only where nothing was NaN
         if self._gaps:
             missing = np.isnan(values)
             self._gaps = bool(np.count_nonzero(missing))

@@ -139,7 +139,7 @@ class Fleet:
         """Tell every group what was applied and solved."""
         # A new array: what held until now was handed out.
         self.device_p_kw = np.concatenate([i.p_kw for i in injections]) if injections else self.device_p_kw
-        if not isfinite(v_pu @ v_pu):  # somewhere there is no voltage: what is asked for there is not served
+        if not isfinite(v_pu.dot(v_pu)):  # somewhere there is no voltage: what is asked for there is not served
             dead = np.isnan(v_pu[self.injection_bus[:self.n_device]])
             self.device_p_kw = np.where(dead, 0.0, self.device_p_kw)
         for part, asked, injection, voltages in zip(self._parts, self._asked(setpoints), injections,

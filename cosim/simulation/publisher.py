@@ -205,7 +205,7 @@ class Publisher:
 
     def _mark(self, state: GridState) -> None:
         """Quality follows the values: what the grid could not give is INVALID.  Skipped while all is well."""
-        whole = state.converged and isfinite(state.v_pu @ state.v_pu)  # a de-energised bus is NaN, and so is the sum
+        whole = state.converged and isfinite(state.v_pu.dot(state.v_pu))  # a de-energised bus is NaN, and so is the sum
         if whole and self._was_whole:
             return
         self._was_whole = whole
