@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +106,7 @@ class Dispatch:
     topology: Topology
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Flows:
+class Flows(NamedTuple):
     """What follows from solved voltages: branch flows, generation, slack and losses (see `GridState`)."""
 
     angle_deg: FloatArray

@@ -186,7 +186,8 @@ class Generator(Group):
 
     def _asked(self, setpoints: Vector, row: int) -> Vector:
         """What is asked of p, q or v (n,), the default where nothing is."""
-        asked, default = setpoints[1 + row], self._defaults[row]
+        asked: Vector = setpoints[1 + row]
+        default: Vector = self._defaults[row]
         if asked.tobytes() == self._unasked:
             return default
         return asked if isfinite(asked.dot(asked)) else np.where(np.isnan(asked), default, asked)

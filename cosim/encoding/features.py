@@ -133,7 +133,8 @@ class Encoder:
         if not isfinite(scaled.dot(scaled)):
             scaled = np.where(np.isnan(scaled), 0.0, scaled)
         np.maximum(scaled, self._least, out=scaled)
-        return np.minimum(scaled, self._clip, out=scaled)
+        np.minimum(scaled, self._clip, out=scaled)
+        return scaled
 
     def encode(self, raw: Vector, senses: Senses) -> Encoded:
         """The flat vector (size,) for raw values (n_raw,) of all learners in order."""

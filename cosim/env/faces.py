@@ -21,7 +21,6 @@ from cosim.encoding.features import Encoded
 from cosim.env.event import Decision, EventEnv
 from cosim.env.spaces import action_space, observation_space, row_of
 from cosim.errors import GridloopError
-from cosim.points import Vector
 
 #: A learner's name, its index, and its part of the flat observation.
 Place = tuple[str, int, slice]

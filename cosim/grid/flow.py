@@ -173,7 +173,7 @@ class NewtonFlow:
                 warm[0] = held[0] * angle
                 found = plan.solver.solve(warm)
                 # NaN compares false: a solve that left all bounds is not believed either.
-                if found is not None and np.minimum.reduce(np.abs(found)) >= LOW_VOLTAGE_PU:
+                if found is not None and np.count_nonzero(np.abs(found) >= LOW_VOLTAGE_PU) == found.size:
                     self._warm_plan = plan
                     return found
         self._warm_plan = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,8 +66,7 @@ def _injected(feed: Feed, dispatch: Dispatch) -> FloatArray:
     return summed(feed.at_bus, given, feed.base.size) + feed.base
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlanSolution:
+class PlanSolution(NamedTuple):
     """Everything but the voltages that the flows of a solved plan depend on."""
 
     ends: BranchEnds

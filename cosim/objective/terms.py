@@ -51,7 +51,10 @@ class _Segments:
             self._gaps = not isfinite(total.dot(total))  # finite only where nothing was NaN
         if self._gaps:
             missing = np.isnan(values)
-            self._gaps = bool(np.count_nonzero(missing))
+            n_missing = np.count_nonzero(missing)
+            self._gaps = bool(n_missing)
+            if n_missing == len(values):  # branches without ratings
+                return np.zeros(len(self.lengths))
             known: Vector = np.where(missing, 0.0, values)
             total = known if self._single else np.add.reduceat(known, self.starts)
         return total

@@ -24,8 +24,8 @@ from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
 from cosim.state import GridState, Topology
 
-#: Fields of `GridState` and of `Topology` that are a block each, under their own names.
-_STATE_BLOCKS = ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
+#: Fields of `Flows` and of `Topology` that are a block each, under their own names.
+_FLOW_BLOCKS = ("angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
 _TOPOLOGY_BLOCKS = ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step")
 
 #: Measurements of devices that say what flows.
@@ -101,7 +101,7 @@ class Publisher:
 
     def _all_writers(self, groups: Sequence[DeviceGroup]) -> dict[str, _Write]:
         """A writer per block, by its name."""
-        writers = {name: self._state_writer(name) for name in _STATE_BLOCKS}
+        writers = {"v_pu": self._write_v} | {name: self._flow_writer(name) for name in _FLOW_BLOCKS}
         writers |= {name: self._topology_writer(name) for name in _TOPOLOGY_BLOCKS}
         writers |= {f"measured.{i}": self._measure_writer(f"measured.{i}", group) for i, group in enumerate(groups)}
         return writers | {"scalars": self._write_scalars, "converged": self._write_converged,
@@ -110,11 +110,14 @@ class Publisher:
                           "shield_active": self._write_active, "shield": self._write_shield,
                           "shield_orders": self._write_orders}
 
-    def _state_writer(self, name: str) -> _Write:
+    def _write_v(self, out: Vector) -> None:
+        out[self._blocks["v_pu"]] = self._trial.state.v_pu
+
+    def _flow_writer(self, name: str) -> _Write:
         part = self._blocks[name]
 
         def write(out: Vector) -> None:
-            out[part] = getattr(self._trial.state, name)
+            out[part] = getattr(self._trial.state.flows, name)
 
         return write
 
@@ -176,8 +179,8 @@ class Publisher:
         out[self._blocks["late"]] = self._board.late
 
     def _write_scalars(self, out: Vector) -> None:
-        state = self._trial.state
-        out[self._blocks["scalars"]] = (state.slack_p_kw, state.slack_q_kvar, state.losses_kw, state.unserved_kw,
+        state, flows = self._trial.state, self._trial.state.flows
+        out[self._blocks["scalars"]] = (flows.slack_p_kw, flows.slack_q_kvar, flows.losses_kw, state.unserved_kw,
                                         state.iterations)
 
     def _write_converged(self, out: Vector) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,8 +40,7 @@ class SolvedTrial:
         return self.residual <= RESIDUAL_PU or not self.state.converged
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Attempts:
+class Attempts(NamedTuple):
     """What the shield is handed: candidates by the simulation's own functions (see `cosim.shield.assess.Attempt`)."""
 
     solve: Callable[[Vector, int], SolvedTrial]
