@@ -1,7 +1,7 @@
 """What follows from the voltages of a solved plan: branch flows, generation, slack, losses, for one state or many.
 
-Worked out when asked for (`GridState.flows`), or for many states of one topology at once (`totals`), where NumPy's cost
-a call is shared by all of them.
+Worked out part by part when asked for (`GridState.flows`), or for many states of one topology at once (`totals`),
+where NumPy's cost a call is shared by all of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from cosim.state import (
     Directions,
     Dispatch,
     FloatArray,
-    Flows,
     GridState,
     Response,
     Sensitivity,
@@ -80,19 +79,9 @@ class PlanSolution(NamedTuple):
         """The topology's plan."""
         return self.plan
 
-    def flows(self, state: GridState) -> Flows:
+    def flows(self, state: GridState) -> PlanFlows:
         """Of one state."""
-        voltage, plan = _voltage(state), self.plan
-        i_from, v_from = _current_from(self.ends, plan, voltage)
-        s_from = v_from * i_from.conj()
-        drawn = plan.drawn_kva(voltage)
-        gen_p, gen_q, slack_p, slack_q = self._generation(drawn)
-        angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
-        if plan.dead_bus.size:
-            angle[plan.dead_bus] = np.nan
-        loading = _loading(self.ends, plan, voltage) if self.ends.rated else self.ends.unrated
-        return Flows(angle, s_from.real, s_from.imag, loading, gen_p, gen_q, slack_p, slack_q,
-                     float(np.add.reduce(drawn.real)))
+        return PlanFlows(self, _voltage(state))
 
     def totals(self, states: Sequence[GridState]) -> Totals:
         """Of states of this plan."""
@@ -107,17 +96,11 @@ class PlanSolution(NamedTuple):
                  - gen_p @ np.isin(supply.gen_site, supply.slack_site))
         return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
 
-    def loading(self, state: GridState) -> FloatArray:
-        """Of one state."""
-        if not self.ends.rated:
-            return self.ends.unrated
-        return _loading(self.ends, self.plan, _voltage(state))
-
     def sensitivity(self, state: GridState, directions: Directions, response: Response | None) -> Sensitivity | None:
         """By the Jacobian at the solved voltages."""
         return sensitivity(Point(self.plan, self.ends, self.feed.injection_bus, _voltage(state)), directions, response)
 
-    def _generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
+    def generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
         """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
         plan, supply = self.plan, self.plan.supply
         size = supply.n_site + 1
@@ -136,6 +119,96 @@ class PlanSolution(NamedTuple):
         if supply.beside_slack.size:
             slack_q -= float(gen_q[supply.beside_slack].sum())
         return gen_p, gen_q, slack_p, slack_q
+
+
+class PlanFlows:
+    """The flows of one solved state (`cosim.state.AnyFlows`), each part worked out when first asked for.
+
+    The parts are the angles, the branches, their loadings, what buses draw, and who supplies that: whoever looks at
+    the losses alone does not pay for a hundred branches.
+    """
+
+    __slots__ = ("_angle", "_drawn", "_loading", "_sent", "_solution", "_supplied", "_voltage")
+
+    def __init__(self, solution: PlanSolution, voltage: ComplexArray) -> None:
+        self._solution, self._voltage = solution, voltage
+        self._angle: FloatArray | None = None
+        self._sent: ComplexArray | None = None
+        self._loading: FloatArray | None = None
+        self._drawn: ComplexArray | None = None
+        self._supplied: tuple[FloatArray, FloatArray, float, float] | None = None
+
+    @property
+    def angle_deg(self) -> FloatArray:
+        """Voltage angles (n_bus,)."""
+        if self._angle is None:
+            voltage, dead = self._voltage, self._solution.plan.dead_bus
+            self._angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
+            if dead.size:
+                self._angle[dead] = np.nan
+        return self._angle
+
+    @property
+    def p_from_kw(self) -> FloatArray:
+        """Active power into each branch at its from end (n_branch,)."""
+        return self._sent_kva().real
+
+    @property
+    def q_from_kvar(self) -> FloatArray:
+        """Reactive power into each branch at its from end (n_branch,)."""
+        return self._sent_kva().imag
+
+    @property
+    def loading(self) -> FloatArray:
+        """Loading of each branch (n_branch,)."""
+        if self._loading is None:
+            ends = self._solution.ends
+            self._loading = _loading(ends, self._solution.plan, self._voltage) if ends.rated else ends.unrated
+        return self._loading
+
+    @property
+    def gen_p_kw(self) -> FloatArray:
+        """Active power of each generator (n_gen,)."""
+        return self._supply()[0]
+
+    @property
+    def gen_q_kvar(self) -> FloatArray:
+        """Reactive power of each generator (n_gen,)."""
+        return self._supply()[1]
+
+    @property
+    def slack_p_kw(self) -> float:
+        """Active power of the slack elements."""
+        return self._supply()[2]
+
+    @property
+    def slack_q_kvar(self) -> float:
+        """Reactive power of the slack elements."""
+        return self._supply()[3]
+
+    @property
+    def losses_kw(self) -> float:
+        """Active losses."""
+        return float(np.add.reduce(self._drawn_kva().real))
+
+    def _sent_kva(self) -> ComplexArray:
+        """Into each branch at its from end."""
+        if self._sent is None:
+            i_from, v_from = _current_from(self._solution.ends, self._solution.plan, self._voltage)
+            self._sent = v_from * i_from.conj()
+        return self._sent
+
+    def _drawn_kva(self) -> ComplexArray:
+        """What each bus takes from its injections."""
+        if self._drawn is None:
+            self._drawn = self._solution.plan.drawn_kva(self._voltage)
+        return self._drawn
+
+    def _supply(self) -> tuple[FloatArray, FloatArray, float, float]:
+        """What generators and references deliver."""
+        if self._supplied is None:
+            self._supplied = self._solution.generation(self._drawn_kva())
+        return self._supplied
 
 
 def _voltage(state: GridState) -> ComplexArray:

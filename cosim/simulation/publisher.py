@@ -19,7 +19,7 @@ from cosim.commands import CommandInbox
 from cosim.plugins import DeviceGroup, RowGroup
 from cosim.points import PointDatabase, Quality, Vector
 from cosim.shield import ShieldDecision
-from cosim.simulation.layout import Layout, at_bus, measured_shape
+from cosim.simulation.layout import SLACK_SCALARS, Layout, at_bus, measured_shape
 from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
 from cosim.state import GridState, Topology
@@ -156,6 +156,9 @@ class Publisher:
             rows = [row for row in range(n_row) if self._points.required(slice(first + row * n, first + row * n + n))]
             if 0 < len(rows) < n_row and isinstance(group, RowGroup):
                 writers[name] = self._measure_writer(name, group, rows)
+        first = self._blocks["scalars"].start
+        if not self._points.required(slice(first, first + len(SLACK_SCALARS))):
+            writers["scalars"] = self._write_plain_scalars
         return writers
 
     def _channel_writer(self, channel: Channel) -> _Write:
@@ -179,9 +182,14 @@ class Publisher:
         out[self._blocks["late"]] = self._board.late
 
     def _write_scalars(self, out: Vector) -> None:
-        state, flows = self._trial.state, self._trial.state.flows
-        out[self._blocks["scalars"]] = (flows.slack_p_kw, flows.slack_q_kvar, flows.losses_kw, state.unserved_kw,
-                                        state.iterations)
+        first, flows = self._blocks["scalars"].start, self._trial.state.flows
+        out[first:first + len(SLACK_SCALARS)] = flows.slack_p_kw, flows.slack_q_kvar
+        self._write_plain_scalars(out)
+
+    def _write_plain_scalars(self, out: Vector) -> None:
+        """All but what the slack elements deliver: that asks for every generator."""
+        part, state = self._blocks["scalars"], self._trial.state
+        out[part.start + len(SLACK_SCALARS):part.stop] = state.flows.losses_kw, state.unserved_kw, state.iterations
 
     def _write_converged(self, out: Vector) -> None:
         out[self._blocks["converged"]] = self._trial.state.converged
