@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -40,7 +39,8 @@ class SolvedTrial:
         return self.residual <= RESIDUAL_PU or not self.state.converged
 
 
-class Attempts(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempts:
     """What the shield is handed: candidates by the simulation's own functions (see `cosim.shield.assess.Attempt`)."""
 
     solve: Callable[[Vector, int], SolvedTrial]
