@@ -199,7 +199,6 @@ class EventEnv:
         self._zero_age = np.zeros(n)
         self._everyone = np.ones(n, bool)
         self._everyone.flags.writeable = False
-        self._all_agents = np.arange(n)
         self._sees_clock = any(extra.startswith("clock.") for spec in self.specs for extra in spec.extras)
         self._all_direct = bool(board.direct[self._places].all())
         self._seen = np.concatenate([agent.observed for agent in crew]).astype(np.int64)
@@ -309,9 +308,8 @@ class EventEnv:
                 pass  # the instant is carried out; nobody decides in it any more
             over = self._endings.over()
             now.due = () if truncated else tuple(i for name in due if not over[i := index[name]])
-            if now.due or truncated or not np.array_equal(over, now.over):
+            if now.due or truncated or not np.array_equal(over, now.over):  # else only some that are over would be due
                 return self._decision(over, truncated)
-            # Only some that are over already would have been due.
 
     def _decision(self, over: NDArray[np.bool_], truncated: bool) -> Decision:
         now, t_us, n = self._now, self.simulation.now_us, len(self.names)
@@ -335,10 +333,9 @@ class EventEnv:
 
     def _read_meter(self, told: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
         """Rewards (n,) and costs (n, n_cost) of those that are told of them; 0 before somebody's first decision."""
-        now, meter = self._now, self._metering.meter
-        everyone = told is self._everyone
-        now.weighted = self._metering.capped(meter.take(self._all_agents if everyone else told.nonzero()[0], t_us))
-        whole = everyone and now.all_acted
+        now = self._now
+        now.weighted = self._metering.capped(self._metering.meter.take(told.nonzero()[0], t_us))
+        whole = now.all_acted and told is self._everyone
         if not whole:
             counted = told & now.acted
             now.weighted = np.where(counted[self.term_agents], now.weighted, 0.0)
