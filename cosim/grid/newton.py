@@ -67,9 +67,9 @@ class NewtonSolver:
         self._count = count
         self._every_piece = np.ones(PIECES * count, dtype=bool)
         self._load_of_kw = -SOLVER_BASE_MVA / (1e3 * base_mva)
-        self._rest = np.zeros(count)
+        self._rest = np.zeros((2, count))
         self._flat = np.zeros((2, PIECES * count), dtype=np.float32)
-        self._pieces = tuple(tuple(pieces) for pieces in self._flat.reshape(2, PIECES, count))
+        self._pieces = tuple(self._flat.reshape(2, PIECES, count)[:, piece] for piece in range(PIECES))
 
     @property
     def iterations(self) -> int:
@@ -78,15 +78,13 @@ class NewtonSolver:
 
     def set_injections(self, power: FloatArray) -> None:
         """Set what is injected at each node, kW and kvar (2, n_node or more); the first n_node of each are used."""
-        rest = self._rest
-        # One after the other: arrays of one dimension cost NumPy half as much as two at once.
-        for values, (first, second, third) in zip(power, self._pieces, strict=True):
-            np.multiply(values[: self._count], self._load_of_kw, out=rest)
-            first[:] = rest
-            np.subtract(rest, first, out=rest)
-            second[:] = rest
-            np.subtract(rest, second, out=rest)
-            third[:] = rest
+        rest, (first, second, third) = self._rest, self._pieces
+        np.multiply(power[:, : self._count], self._load_of_kw, out=rest)
+        first[:] = rest
+        np.subtract(rest, first, out=rest)
+        second[:] = rest
+        np.subtract(rest, second, out=rest)
+        third[:] = rest
         self._grid.update_loads_p(self._every_piece, self._flat[0])
         self._grid.update_loads_q(self._every_piece, self._flat[1])
 
