@@ -25,7 +25,7 @@ from benchmarks import harness
 from benchmarks.exchange import PeerMissingError
 from benchmarks.harness import Comparison, Rate, Reach, Row
 from cosim.grid import Grid, load_network
-from cosim.state import Dispatch
+from cosim.state import Dispatch, Flows
 
 REACH = Reach(at_least=True, bound=0.625)
 SOLVER_TOLERANCE_MVA = 1e-8
@@ -56,7 +56,7 @@ def grid_trial(case: str, factors: np.ndarray) -> Callable[[int], object]:
     def step(i: int) -> object:
         dispatch = dispatches[i % len(dispatches)]
         state = grid.trial(dispatch)
-        assert state.flows is not None  # flows are worked out when asked for: here they are
+        assert all(getattr(state.flows, name) is not None for name in Flows._fields)  # worked out when asked for
         grid.commit(state, dispatch)
         return state
 

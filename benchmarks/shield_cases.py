@@ -192,7 +192,7 @@ class Judge:
         v = state.v_pu
         if not state.converged or v.max() > self._high or v.min() < self._low:
             return False
-        return not self._rated.size or bool(state.loading_only()[self._rated].max() <= self._most)
+        return not self._rated.size or bool(state.loading[self._rated].max() <= self._most)
 
     def nearer_upper(self, state: GridState) -> bool:
         """Whether the highest voltage is nearer to its limit than the lowest."""

@@ -38,6 +38,6 @@ class Oracle:
         kept = v.max() <= feeder.v_max_pu + TOLERANCE_PU and v.min() >= feeder.v_min_pu - TOLERANCE_PU
         if self._rated.any():
             loading = np.concatenate([net.res_line.loading_percent, net.res_trafo.loading_percent])[self._rated] / 1e2
-            differs = max(differs, float(np.abs(loading - state.loading_only()[self._rated]).max()))
+            differs = max(differs, float(np.abs(loading - state.loading[self._rated]).max()))
             kept = kept and loading.max() <= feeder.loading_max + TOLERANCE_PU
         return differs, bool(kept)

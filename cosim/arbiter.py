@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ NEVER_US = 2**63 - 1
 NOBODY = -1
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InForce:
+class InForce(NamedTuple):
     """What every output slot is asked to be: `values` (n_output,) NaN where nothing is asked; `authority` (n_output,)
     int8, -1 where nothing is asked.  Never written again once handed out."""
 

@@ -27,6 +27,13 @@ def differs(one: Vector, other: Vector) -> NDArray[np.bool_]:
     return np.asarray((one != other) & ~(np.isnan(one) & np.isnan(other)))
 
 
+def span(ids: Ids) -> slice | Ids:
+    """`ids` as a slice where they lie side by side in order, else as they are: a slice reads without copying."""
+    if len(ids) and np.array_equal(ids, np.arange(ids[0], ids[0] + len(ids))):
+        return slice(int(ids[0]), int(ids[0]) + len(ids))
+    return ids
+
+
 class PointKind(Enum):
     """The five kinds of SCADA point."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +106,7 @@ class Dispatch:
     topology: Topology
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Flows:
+class Flows(NamedTuple):
     """What follows from solved voltages: branch flows, generation, slack and losses (see `GridState`)."""
 
     angle_deg: FloatArray
@@ -119,6 +118,29 @@ class Flows:
     slack_p_kw: float
     slack_q_kvar: float
     losses_kw: float
+
+
+class AnyFlows(Protocol):
+    """What `Flows` holds, known already or worked out when asked for."""
+
+    @property
+    def angle_deg(self) -> FloatArray: ...
+    @property
+    def p_from_kw(self) -> FloatArray: ...
+    @property
+    def q_from_kvar(self) -> FloatArray: ...
+    @property
+    def loading(self) -> FloatArray: ...
+    @property
+    def gen_p_kw(self) -> FloatArray: ...
+    @property
+    def gen_q_kvar(self) -> FloatArray: ...
+    @property
+    def slack_p_kw(self) -> float: ...
+    @property
+    def slack_q_kvar(self) -> float: ...
+    @property
+    def losses_kw(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,14 +200,11 @@ class Solution(Protocol):
     def family(self) -> object:
         """States of one family (a topology) can be worked through together."""
 
-    def flows(self, state: GridState) -> Flows:
+    def flows(self, state: GridState) -> AnyFlows:
         """The flows of a state of this solution."""
 
     def totals(self, states: Sequence[GridState]) -> Totals:
         """Figures of states of one family."""
-
-    def loading(self, state: GridState) -> FloatArray:
-        """Loading of each branch alone (n_branch,)."""
 
     def sensitivity(self, state: GridState, directions: Directions, response: Response | None) -> Sensitivity | None:
         """What changes along `directions`, injections answering to voltage as `response`; None where the solver
@@ -203,7 +222,7 @@ class GridState:
     for MATPOWER ratings), NaN without a rating. `losses_kw` is what branches and shunts take up. `slack_p_kw` and
     `slack_q_kvar` are the totals of the slack elements (external grids, or the reference generator).
 
-    Voltages are there at once; everything in `flows` is worked out when first asked for, since most solves of most
+    Voltages are there at once; each part of `flows` is worked out when first asked for, since most solves of most
     runs are only asked for voltages. `warm_start` is the solver's own (complex bus voltages); pass the state on, do
     not read it.
     """
@@ -217,18 +236,14 @@ class GridState:
     unserved_kw: float = 0.0
     unserved_kvar: float = 0.0
     warm_start: ComplexArray | None = None
-    _worked_out: list[Flows] = field(default_factory=list, repr=False)
+    _worked_out: list[AnyFlows] = field(default_factory=list, repr=False)
 
     @property
-    def flows(self) -> Flows:
+    def flows(self) -> AnyFlows:
         """What follows from the voltages."""
         if not self._worked_out:
             self._worked_out.append(self.solution.flows(self))
         return self._worked_out[0]
-
-    def loading_only(self) -> FloatArray:
-        """`loading` (n_branch,) without the other flows, for whoever looks at nothing else."""
-        return self._worked_out[0].loading if self._worked_out else self.solution.loading(self)
 
     def sensitivity(self, directions: Directions, response: Response | None = None) -> Sensitivity | None:
         """What changes along `directions` in first order: see `Solution.sensitivity`."""
@@ -296,10 +311,6 @@ class KnownFlows:
         loading = np.array([state.loading for state in states])
         return Totals(np.array([state.losses_kw for state in states]),
                       np.array([state.slack_p_kw for state in states]), None if np.isnan(loading).all() else loading)
-
-    def loading(self, state: GridState) -> FloatArray:  # noqa: ARG002  # the Solution interface
-        """It is known."""
-        return self.known.loading
 
     def sensitivity(self, state: GridState, directions: Directions,  # noqa: ARG002  # the Solution interface
                     response: Response | None) -> Sensitivity | None:  # noqa: ARG002  # the Solution interface

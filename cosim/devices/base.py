@@ -325,7 +325,7 @@ def counted(start: Vector, terms: Vector) -> Vector:
 
 def any_dead(v_pu: Vector) -> bool:
     """Whether any voltage is NaN: one dot product, since in the usual second of a run there is none."""
-    return not isfinite(v_pu @ v_pu)
+    return not isfinite(v_pu.dot(v_pu))
 
 
 def energised(values: Vector, v_pu: Vector) -> Vector:

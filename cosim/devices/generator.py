@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -173,14 +174,23 @@ class Generator(Group):
 
     def apply(self, setpoints: Vector, v_pu: Vector) -> Injection:
         """Commanded or default power within limits and ramp; q NaN where the power flow decides it."""
-        asked = setpoints[1:]
-        asked = np.where(np.isnan(asked), self._defaults, asked)
-        p, q = np.minimum(np.maximum(asked[:2], self._now_low[:2]), self._now_high[:2])
-        q = self._unknown if self._all_regulate else np.where(self._regulates, np.nan, q)
+        low, high, q = self._now_low, self._now_high, self._unknown
+        p = np.minimum(np.maximum(self._asked(setpoints, 0), low[0]), high[0])
+        if not self._all_regulate:
+            q = np.minimum(np.maximum(self._asked(setpoints, 1), low[1]), high[1])
+            q = np.where(self._regulates, np.nan, q)
         if not self._keeps_running(setpoints) or any_dead(v_pu):
             live = self._on_wanted(setpoints[0]) & ~np.isnan(v_pu)
             p, q = np.where(live, p, 0.0), np.where(live, q, 0.0)
-        return Injection(p, q, asked[2])
+        return Injection(p, q, self._asked(setpoints, 2))
+
+    def _asked(self, setpoints: Vector, row: int) -> Vector:
+        """What is asked of p, q or v (n,), the default where nothing is."""
+        asked: Vector = setpoints[1 + row]
+        default: Vector = self._defaults[row]
+        if asked.tobytes() == self._unasked:
+            return default
+        return asked if isfinite(asked.dot(asked)) else np.where(np.isnan(asked), default, asked)
 
     def positions(self, setpoints: Vector, topology: Topology) -> Topology:
         """Generators of the network are in service while they run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite, tau
@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.encoding.spec import LearnerSpec
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, span
 
 Encoded = NDArray[np.float32]
 
 DAY_US = 86_400_000_000
 #: Length of the cycles of ``clock.*``; the year is the mean Gregorian one.
+#: Extras that say when: one number a learner each.
+_TIMES = ("due", "age", "dt")
 CYCLES_US = {"clock.day": DAY_US, "clock.week": 7 * DAY_US, "clock.year": round(365.2425 * DAY_US)}
 
 
@@ -52,6 +54,7 @@ class Encoder:
         self._center = np.array([f.center for f in features])
         self._gain = 1.0 / np.array([f.half_width for f in features]) if features else np.zeros(0)
         self._clip = np.repeat([spec.clip for spec in specs], [len(spec.features) for spec in specs])
+        self._least = -self._clip
         self._lay_out()
         self._frames = np.zeros((max((spec.history for spec in specs), default=1) - 1, self.n_raw))
         self._is_new = np.ones(len(self.specs), bool)
@@ -76,17 +79,28 @@ class Encoder:
             for extra in spec.extras:
                 length = spec.length(extra)
                 extras.setdefault(extra, []).extend(range(place, place + length))
-                owners.setdefault(extra, []).extend([a] * (length if extra in ("last_action", "quality") else 1))
+                owners.setdefault(extra, []).append(a)
                 place += length
             raw += n
-        self._places = [np.array(f, np.int64) for f in frames]
+        self._places = [span(np.array(f, np.int64)) for f in frames]
         self._held = [np.array(h, np.int64) for h in held]
+        self._wanted = frozenset(extras)
         self._extras: dict[str, Ids] = {name: np.array(ids, np.int64) for name, ids in extras.items()}
-        self._owners: dict[str, Ids] = {name: np.array(ids, np.int64) for name, ids in owners.items()}
-        periods, clips = (np.array([getattr(spec, key) for spec in self.specs]) for key in ("period_s", "clip"))
-        self._units = {name: periods[ids] for name, ids in self._owners.items()}
-        self._most = {name: clips[ids] for name, ids in self._owners.items()}
         self._selected = self._selections()
+        self._lay_out_times(owners)
+
+    def _lay_out_times(self, owners: Mapping[str, Sequence[int]]) -> None:
+        """Where the `_TIMES` stand, and of `due`, age and dt of all learners in a row: which, in units of what, at
+        most how much."""
+        n = len(self.specs)
+        periods, clips = (np.array([getattr(spec, key) for spec in self.specs]) for key in ("period_s", "clip"))
+        units, most = ({"due": plain, "age": own, "dt": own} for plain, own in (
+            (np.ones(n), periods), (np.full(n, np.inf), clips)))
+        shown = [name for name in _TIMES if name in self._extras]
+        self._time_places = span(np.array([i for name in shown for i in self._extras.pop(name)], np.int64))
+        self._time_of = span(np.array([n * _TIMES.index(name) + i for name in shown for i in owners[name]], np.int64))
+        self._time_unit, self._time_most = (np.array([each[name][i] for name in shown for i in owners[name]])
+                                            for each in (units, most))
 
     def _selections(self) -> dict[str, Ids]:
         """Of the raw values and of all setpoints: those whose agents want their quality or last action shown."""
@@ -102,7 +116,7 @@ class Encoder:
 
     def wants(self, extra: str) -> bool:
         """Whether any learner sees this extra."""
-        return extra in self._extras
+        return extra in self._wanted
 
     @property
     def remembers(self) -> bool:
@@ -116,10 +130,11 @@ class Encoder:
     def scaled(self, raw: Vector) -> Vector:
         """Raw values (n_raw,) as features: scaled, cut off, 0 where there is no value."""
         scaled: Vector = (raw - self._center) * self._gain
-        if not isfinite(scaled @ scaled):
+        if not isfinite(scaled.dot(scaled)):
             scaled = np.where(np.isnan(scaled), 0.0, scaled)
-        cut: Vector = np.minimum(np.maximum(scaled, -self._clip), self._clip)
-        return cut
+        np.maximum(scaled, self._least, out=scaled)
+        np.minimum(scaled, self._clip, out=scaled)
+        return scaled
 
     def encode(self, raw: Vector, senses: Senses) -> Encoded:
         """The flat vector (size,) for raw values (n_raw,) of all learners in order."""
@@ -145,16 +160,12 @@ class Encoder:
         self._is_new &= ~decided
 
     def _write_extras(self, out: Encoded, senses: Senses) -> None:
+        if len(self._time_unit):
+            told = np.concatenate((senses.due, senses.age_s, senses.dt_s))[self._time_of]
+            # fmin: what has never arrived (NaN) is as old as can be.
+            out[self._time_places] = np.fmin(told / self._time_unit, self._time_most)
         for name, places in self._extras.items():
-            owners = self._owners[name]
-            if name == "due":
-                out[places] = senses.due[owners]
-            elif name == "age":
-                # fmin: what has never arrived (NaN) is as old as can be.
-                out[places] = np.fmin(senses.age_s[owners] / self._units[name], self._most[name])
-            elif name == "dt":
-                out[places] = np.minimum(senses.dt_s[owners] / self._units[name], self._most[name])
-            elif name == "quality":
+            if name == "quality":
                 assert senses.quality is not None
                 out[places] = senses.quality[self._selected[name]] != 0
             elif name == "last_action":

@@ -41,7 +41,7 @@ class Endings:
 
     def _watch(self, view: TermView) -> None:
         holds = self._conditions.hold(view.values[self._conditions.ids])
-        if holds.any() and (holds & ~self._held).any():
+        if np.count_nonzero(holds) and (holds & ~self._held).any():
             self._held |= holds
             self.early = True
             self._simulation.stop_soon()

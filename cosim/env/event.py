@@ -93,6 +93,7 @@ class _Now:
     decided_us: NDArray[np.int64]
     acted: NDArray[np.bool_]
     over: NDArray[np.bool_]
+    all_acted: bool = False
     due: tuple[int, ...] = ()
     raw: Vector = field(default_factory=lambda: np.zeros(0))
     ended: bool = True
@@ -196,6 +197,8 @@ class EventEnv:
         self._places = np.array([places.index(name) for name in self.names], np.int64)
         self._board = board
         self._zero_age = np.zeros(n)
+        self._everyone = np.ones(n, bool)
+        self._everyone.flags.writeable = False
         self._sees_clock = any(extra.startswith("clock.") for spec in self.specs for extra in spec.extras)
         self._all_direct = bool(board.direct[self._places].all())
         self._seen = np.concatenate([agent.observed for agent in crew]).astype(np.int64)
@@ -241,7 +244,7 @@ class EventEnv:
         # In the learners' order, whatever the caller's: it is the journal's, and that of draws on channels.
         setpoints = self._actions.decode(dict(sorted(given.items())))
         for i, decoded in setpoints.items():
-            if not isfinite(decoded @ decoded):
+            if not isfinite(decoded.dot(decoded)):
                 self.stats.held_nan += self.codecs[i].held(np.asarray(given[i], float))
         self._send(setpoints)
 
@@ -270,9 +273,16 @@ class EventEnv:
             return
         decided = self.last.due
         self.encoder.remember(now.raw, decided)
-        now.acted |= decided
+        if not now.all_acted:
+            now.acted |= decided
+            now.all_acted = bool(now.acted.all())
         now.decided_us[decided] = self.simulation.now_us
         now.due = ()
+
+    @property
+    def due(self) -> tuple[int, ...]:
+        """Learners that may decide now."""
+        return self._now.due
 
     def scripted(self) -> dict[int, Vector]:
         """What the scenario's own policies would do now: setpoints (n_setpoint,) of learners that are due.
@@ -290,26 +300,27 @@ class EventEnv:
     def advance(self) -> Decision:
         """Run to the next decision, or to the end."""
         self._require_episode()
-        simulation, end_us, now = self.simulation, self.simulation.end_us, self._now
+        simulation, end_us, now, index = self.simulation, self.simulation.end_us, self._now, self._index
         while True:
             due = simulation.advance_to_decision(end_us)
             truncated = simulation.now_us >= end_us
             while truncated and simulation.advance_to_decision(end_us):
                 pass  # the instant is carried out; nobody decides in it any more
             over = self._endings.over()
-            now.due = () if truncated else tuple(i for i in map(self._index_of, due) if not over[i])
-            if now.due or truncated or not np.array_equal(over, now.over):
+            now.due = () if truncated else tuple(i for name in due if not over[i := index[name]])
+            if now.due or truncated or not np.array_equal(over, now.over):  # else only some that are over would be due
                 return self._decision(over, truncated)
-            # Only some that are over already would have been due.
 
     def _decision(self, over: NDArray[np.bool_], truncated: bool) -> Decision:
         now, t_us, n = self._now, self.simulation.now_us, len(self.names)
-        due = np.zeros(n, bool)
-        due[list(now.due)] = True
+        due = self._everyone
+        if len(now.due) < n:
+            due = np.zeros(n, bool)
+            due[list(now.due)] = True
         early = self._endings.early
         ends = truncated or (early and bool(over.all()))
         told = due | ((over | ends) & ~now.over) if ends or early else due
-        reward, cost = self._read_meter(told, told & now.acted, t_us)
+        reward, cost = self._read_meter(told, t_us)
         if early:
             reward[over & ~now.over] += self._end_reward
         dt_s = (t_us - now.decided_us) / 1e6
@@ -320,12 +331,13 @@ class EventEnv:
         self.last = Decision(t_us, due, observation, reward, cost, dt_s, age_s, over, truncated, ends)
         return self.last
 
-    def _read_meter(self, told: NDArray[np.bool_], counted: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
+    def _read_meter(self, told: NDArray[np.bool_], t_us: int) -> tuple[Vector, Vector]:
         """Rewards (n,) and costs (n, n_cost) of those that are told of them; 0 before somebody's first decision."""
         now = self._now
         now.weighted = self._metering.capped(self._metering.meter.take(told.nonzero()[0], t_us))
-        whole = bool(counted.all())
+        whole = now.all_acted and told is self._everyone
         if not whole:
+            counted = told & now.acted
             now.weighted = np.where(counted[self.term_agents], now.weighted, 0.0)
         reward, cost = self._metering.split(now.weighted, len(told))
         if self._reward_clip is not None:

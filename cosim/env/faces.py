@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from cosim.encoding.features import Encoded
 from cosim.env.event import Decision, EventEnv
 from cosim.env.spaces import action_space, observation_space, row_of
 from cosim.errors import GridloopError
-from cosim.points import Vector
 
 #: A learner's name, its index, and its part of the flat observation.
 Place = tuple[str, int, slice]
@@ -65,6 +65,7 @@ class Faces:
         # What is a cost goes to a slot of its own, behind all others.
         self._slots = np.array([starts[-1] if cost else starts[agent] + self._terms[agent].index(key)
                                 for (agent, key), cost in zip(shares, is_cost, strict=True)], np.int64)
+        self._each_its_own = np.array_equal(self._slots, np.arange(starts[-1]))
 
     # -- observations and actions ----------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class Faces:
                     raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(core.names)}")
         rows: dict[int | str, Any] = {}
         names, mixed = core.names, self._mixed
-        for i in np.flatnonzero(core.last.due).tolist():
+        for i in core.due:
             action = actions.get(names[i])
             if action is not None:
                 rows[i] = row_of(core.specs[i].action, action) if mixed[i] else action
@@ -107,7 +108,7 @@ class Faces:
 
     def infos(self, decision: Decision, places: Sequence[Place]) -> dict[str, dict[str, Any]]:
         """Infos of these learners."""
-        due, dt_s, age_s = decision.due.tolist(), decision.dt_s.tolist(), self.ages(decision).tolist()
+        due, dt_s, age_s = decision.due.tolist(), decision.dt_s.tolist(), self.ages(decision)
         infos: dict[str, dict[str, Any]] = {name: {"due": due[i], "dt": dt_s[i], "age": age_s[i], **self._bare}
                                             for name, i, _ in places}
         if self.cost_keys:
@@ -129,14 +130,18 @@ class Faces:
         """Places of a learner's terms in `term_values`, and their keys."""
         return list(enumerate(self._terms[index], self._starts[index]))
 
-    def ages(self, decision: Decision) -> Vector:
+    def ages(self, decision: Decision) -> list[float]:
         """Ages (n,) with infinity for NaN: it is equal to itself, as those who compare infos expect."""
-        return np.where(np.isnan(decision.age_s), np.inf, decision.age_s)
+        return [age_s if age_s == age_s else inf for age_s in decision.age_s.tolist()]
 
     def term_values(self) -> list[float]:
         """Weighted terms of the last reading, learner after learner, in the order of their keys."""
-        n = self._starts[-1]
-        values: list[float] = np.bincount(self._slots, self.core.weighted, n + 1)[:n].tolist()
+        n, weighted = self._starts[-1], self.core.weighted
+        values: list[float]
+        if self._each_its_own:  # + 0.0: a term's zero has no sign, as a sum's has none
+            values = (weighted + 0.0).tolist()
+        else:
+            values = np.bincount(self._slots, weighted, n + 1)[:n].tolist()
         return values
 
 

@@ -26,6 +26,8 @@ class BranchEnds:
     near: IntArray
     far: IntArray
     per_rating: FloatArray
+    unrated: FloatArray
+    """Loadings (n_branch,) where no branch has a rating: NaN."""
 
 
 def branch_ends(network: Network) -> BranchEnds:
@@ -35,4 +37,5 @@ def branch_ends(network: Network) -> BranchEnds:
     per_from, per_to = 1.0 / branches.rating_from_kva[:count], 1.0 / branches.rating_to_kva[:count]
     start, end = branches.from_bus[:count], branches.to_bus[:count]
     return BranchEnds(start, end, per_from, per_to, bool(np.isfinite(per_from).any()), network.rating_is_current,
-                      np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([per_from, per_to]))
+                      np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([per_from, per_to]),
+                      np.full(count, np.nan))

@@ -32,14 +32,14 @@ _GROUND = np.zeros(1, dtype=np.complex128)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NodeBase:
-    """What is injected at the nodes (size,) of one plan besides devices and generators, and where devices inject."""
+    """What is injected at the nodes (2, size), p and q, of one plan besides devices and generators, and where devices
+    inject: `at_node` (2 n_injection,), of their p, then of their q."""
 
     plan: Plan
     size: int
-    injection_node: IntArray
-    p_kw: FloatArray
+    at_node: IntArray
+    given: FloatArray
     """Without generators."""
-    q_kvar: FloatArray
     fixed_q_kvar: FloatArray
 
 
@@ -78,8 +78,8 @@ class NewtonFlow:
         """The plan of the last solve, where a warm start led to it: its result has every voltage to start from."""
         #: By the plan's identity, which each entry keeps alive.
         self._base_of: dict[int, _NodeBase] = {}
-        self._given_p: tuple[_NodeBase | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
-        """What loads and generators give at the nodes (size,), and what of."""
+        self._given: tuple[_NodeBase | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
+        """What loads and generators give at the nodes (2, size), and what of."""
         self._held_for: tuple[Plan | None, FloatArray | None, FloatArray] = (None, None, np.empty(0))
 
     def solve(self, dispatch: Dispatch, start: ComplexArray | None) -> GridState:
@@ -132,15 +132,13 @@ class NewtonFlow:
         held = self._base_of.get(id(plan))
         if held is None or held.fixed_q_kvar is not self._fixed_q_kvar:
             held = self._base_of[id(plan)] = self._node_base(plan)
-        given = self._given_p
+        given = self._given
         if given[0] is not held or given[1] is not dispatch.gen_p_kw:
-            gens = summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, held.size)
-            given = self._given_p = held, dispatch.gen_p_kw, held.p_kw + gens
-        p = summed(held.injection_node, dispatch.p_kw, held.size)
-        q = summed(held.injection_node, dispatch.q_kvar, held.size)
-        p += given[2]
-        q += held.q_kvar
-        plan.solver.set_injections(p, q)
+            with_gens = held.given.copy()
+            with_gens[0] += summed(plan.gen_node, dispatch.gen_p_kw * plan.gen_runs, held.size)
+            given = self._given = held, dispatch.gen_p_kw, with_gens
+        injected = summed(held.at_node, np.concatenate((dispatch.p_kw, dispatch.q_kvar)), 2 * held.size)
+        plan.solver.set_injections(injected.reshape(2, held.size) + given[2])
 
     def _node_base(self, plan: Plan) -> _NodeBase:
         """What goes into the plan's nodes whatever the devices do."""
@@ -151,7 +149,8 @@ class NewtonFlow:
             q += summed(plan.gen_node, self._fixed_q_kvar * plan.fixed_q, size)
         if len(self._base_of) > MAX_PLANS:
             self._base_of.clear()
-        return _NodeBase(plan, size, node[feed.injection_bus], p, q, self._fixed_q_kvar)
+        at_node = node[feed.injection_bus]
+        return _NodeBase(plan, size, np.concatenate((at_node, at_node + size)), np.array((p, q)), self._fixed_q_kvar)
 
     def _held_v(self, plan: Plan, dispatch: Dispatch) -> FloatArray:
         """Voltage magnitudes held: the reference's, then the regulating generators'."""
@@ -174,7 +173,7 @@ class NewtonFlow:
                 warm[0] = held[0] * angle
                 found = plan.solver.solve(warm)
                 # NaN compares false: a solve that left all bounds is not believed either.
-                if found is not None and np.minimum.reduce(np.abs(found)) >= LOW_VOLTAGE_PU:
+                if found is not None and np.count_nonzero(np.abs(found) >= LOW_VOLTAGE_PU) == found.size:
                     self._warm_plan = plan
                     return found
         self._warm_plan = None

@@ -68,24 +68,23 @@ class NewtonSolver:
         self._every_piece = np.ones(PIECES * count, dtype=bool)
         self._load_of_kw = -SOLVER_BASE_MVA / (1e3 * base_mva)
         self._rest = np.zeros((2, count))
-        self._singles = np.zeros((2, PIECES, count), dtype=np.float32)
-        self._flat = self._singles.reshape(2, PIECES * count)
+        self._flat = np.zeros((2, PIECES * count), dtype=np.float32)
+        self._pieces = tuple(self._flat.reshape(2, PIECES, count)[:, piece] for piece in range(PIECES))
 
     @property
     def iterations(self) -> int:
         """Newton iterations of the last solve."""
         return int(self._algorithm.get_nb_iter())
 
-    def set_injections(self, p_kw: FloatArray, q_kvar: FloatArray) -> None:
-        """Set what is injected at each node; the first n_node elements of each are used."""
-        rest, singles = self._rest, self._singles
-        np.multiply(p_kw[: self._count], self._load_of_kw, out=rest[0])
-        np.multiply(q_kvar[: self._count], self._load_of_kw, out=rest[1])
-        singles[:, 0] = rest
-        rest -= singles[:, 0]
-        singles[:, 1] = rest
-        rest -= singles[:, 1]
-        singles[:, 2] = rest
+    def set_injections(self, power: FloatArray) -> None:
+        """Set what is injected at each node, kW and kvar (2, n_node or more); the first n_node of each are used."""
+        rest, (first, second, third) = self._rest, self._pieces
+        np.multiply(power[:, : self._count], self._load_of_kw, out=rest)
+        first[:] = rest
+        np.subtract(rest, first, out=rest)
+        second[:] = rest
+        np.subtract(rest, second, out=rest)
+        third[:] = rest
         self._grid.update_loads_p(self._every_piece, self._flat[0])
         self._grid.update_loads_q(self._every_piece, self._flat[1])
 

@@ -40,6 +40,8 @@ class Supply:
     slack_gen: IntArray
     slack_parts: FloatArray
     beside_slack: IntArray
+    at_site: IntArray
+    """Of each bus's p and q in pairs (2 n_bus,): its place among the sites' p, then q."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,6 +73,13 @@ class Plan:
     y_mutual: ComplexArray
     """Of the from ends, then of the to ends: what a branch draws there by the voltage near and by the one far."""
     _pattern: list[JacobianPattern] = field(default_factory=list, repr=False)
+    _rows: tuple[IntArray, IntArray, ComplexArray] = field(init=False, repr=False)
+    """The arrays of `admittance`: it looks them up at length."""
+
+    def __post_init__(self) -> None:
+        """Take the arrays out once."""
+        matrix = self.admittance
+        object.__setattr__(self, "_rows", (matrix.indptr, matrix.indices, matrix.data))
 
     @property
     def pattern(self) -> JacobianPattern:
@@ -82,9 +91,9 @@ class Plan:
 
     def drawn_kva(self, voltage: ComplexArray) -> ComplexArray:
         """What each bus (n_bus,) takes from its injections at `voltage` (n_bus,)."""
-        matrix, current = self.admittance, np.zeros(voltage.size, np.complex128)
-        # What `matrix @ voltage` ends in, without four checks that take longer than the product.
-        csr_matvec(voltage.size, voltage.size, matrix.indptr, matrix.indices, matrix.data, voltage, current)
+        current = np.zeros(voltage.size, np.complex128)
+        # What `admittance @ voltage` ends in, without four checks that take longer than the product.
+        csr_matvec(voltage.size, voltage.size, *self._rows, voltage, current)
         return np.asarray(voltage * current.conj())
 
 
@@ -135,7 +144,8 @@ def _supply(network: Network, model: Electrical, pq_gen: BoolArray) -> Supply:
     at_site = np.bincount(bus_site[held.bus], minlength=sites.size)
     beside = np.flatnonzero(regulating & ~held.slack_gen & np.isin(gen_site, slack_site))
     return Supply(int(sites.size), bus_site, gen_site, regulating, share, offset, slack_site, slack,
-                  1.0 / at_site[bus_site[gens.bus[slack]]], beside)
+                  1.0 / at_site[bus_site[gens.bus[slack]]], beside,
+                  np.column_stack((bus_site, bus_site + sites.size + 1)).reshape(-1))
 
 
 def _reactive_shares(

@@ -1,13 +1,14 @@
 """What follows from the voltages of a solved plan: branch flows, generation, slack, losses, for one state or many.
 
-Worked out when asked for (`GridState.flows`), or for many states of one topology at once (`totals`), where NumPy's cost
-a call is shared by all of them.
+Worked out part by part when asked for (`GridState.flows`), or for many states of one topology at once (`totals`),
+where NumPy's cost a call is shared by all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from cosim.state import (
     Directions,
     Dispatch,
     FloatArray,
-    Flows,
     GridState,
     Response,
     Sensitivity,
@@ -41,17 +41,31 @@ class Feed:
     demand_kvar: FloatArray
     owned_loads: tuple[int, ...] = ()
     owned_sgens: tuple[int, ...] = ()
+    at_bus: IntArray = field(init=False)
+    """Of p, then of q of each injection: its place among the buses' (p, q, p, q, …)."""
+    base: FloatArray = field(init=False)
+    """The base in that order (2 n_bus,)."""
+
+    def __post_init__(self) -> None:
+        """Lay out what never changes."""
+        place = 2 * np.asarray(self.injection_bus, np.int64)
+        object.__setattr__(self, "at_bus", np.concatenate((place, place + 1)))
+        object.__setattr__(self, "base", np.column_stack((self.base_p_kw, self.base_q_kvar)).reshape(-1))
 
 
 def bus_injections(feed: Feed, dispatch: Dispatch) -> tuple[FloatArray, FloatArray]:
     """Base and device injections of each bus (n_bus,), without generators: kW and kvar."""
-    count = feed.base_p_kw.size
-    return (summed(feed.injection_bus, dispatch.p_kw, count) + feed.base_p_kw,
-            summed(feed.injection_bus, dispatch.q_kvar, count) + feed.base_q_kvar)
+    pairs = _injected(feed, dispatch)
+    return pairs[::2], pairs[1::2]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlanSolution:
+def _injected(feed: Feed, dispatch: Dispatch) -> FloatArray:
+    """As `bus_injections`, in pairs (2 n_bus,): p and q in one go cost little more than one of them."""
+    given = np.concatenate((dispatch.p_kw, dispatch.q_kvar))
+    return summed(feed.at_bus, given, feed.base.size) + feed.base
+
+
+class PlanSolution(NamedTuple):
     """Everything but the voltages that the flows of a solved plan depend on."""
 
     ends: BranchEnds
@@ -65,20 +79,9 @@ class PlanSolution:
         """The topology's plan."""
         return self.plan
 
-    def flows(self, state: GridState) -> Flows:
+    def flows(self, state: GridState) -> PlanFlows:
         """Of one state."""
-        voltage, plan = _voltage(state), self.plan
-        i_from, v_from = _current_from(self.ends, plan, voltage)
-        s_from = v_from * i_from.conj()
-        drawn = plan.drawn_kva(voltage)
-        gen_p, gen_q, slack_p, slack_q = self._generation(drawn)
-        angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
-        if plan.dead_bus.size:
-            angle[plan.dead_bus] = np.nan
-        loading = (_loading(self.ends, plan, voltage) if self.ends.rated
-                   else np.full(self.ends.from_bus.size, np.nan))
-        return Flows(angle, s_from.real, s_from.imag, loading, gen_p, gen_q, slack_p, slack_q,
-                     float(drawn.real.sum()))
+        return PlanFlows(self, _voltage(state))
 
     def totals(self, states: Sequence[GridState]) -> Totals:
         """Of states of this plan."""
@@ -93,24 +96,17 @@ class PlanSolution:
                  - gen_p @ np.isin(supply.gen_site, supply.slack_site))
         return Totals(drawn.sum(axis=1), slack, _loading(self.ends, plan, voltage) if self.ends.rated else None)
 
-    def loading(self, state: GridState) -> FloatArray:
-        """Of one state."""
-        if not self.ends.rated:
-            return np.full(self.ends.from_bus.size, np.nan)
-        return _loading(self.ends, self.plan, _voltage(state))
-
     def sensitivity(self, state: GridState, directions: Directions, response: Response | None) -> Sensitivity | None:
         """By the Jacobian at the solved voltages."""
         return sensitivity(Point(self.plan, self.ends, self.feed.injection_bus, _voltage(state)), directions, response)
 
-    def _generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
+    def generation(self, drawn: ComplexArray) -> tuple[FloatArray, FloatArray, float, float]:
         """What generators and references deliver: gen p and q (n_gen,), slack p and q."""
         plan, supply = self.plan, self.plan.supply
         size = supply.n_site + 1
         gen_p = self.dispatch.gen_p_kw * plan.gen_runs
-        p_kw, q_kvar = bus_injections(self.feed, self.dispatch)
-        site_p = summed(supply.bus_site, drawn.real - p_kw, size)
-        site_q = summed(supply.bus_site, drawn.imag - q_kvar, size)
+        lacking = summed(supply.at_site, drawn.view(np.float64) - _injected(self.feed, self.dispatch), 2 * size)
+        site_p, site_q = lacking[:size], lacking[size:]
         site_p -= summed(supply.gen_site, gen_p, size)
         if plan.any_fixed_q:
             fixed = plan.fixed_q * self.fixed_q_kvar
@@ -123,6 +119,96 @@ class PlanSolution:
         if supply.beside_slack.size:
             slack_q -= float(gen_q[supply.beside_slack].sum())
         return gen_p, gen_q, slack_p, slack_q
+
+
+class PlanFlows:
+    """The flows of one solved state (`cosim.state.AnyFlows`), each part worked out when first asked for.
+
+    The parts are the angles, the branches, their loadings, what buses draw, and who supplies that: whoever looks at
+    the losses alone does not pay for a hundred branches.
+    """
+
+    __slots__ = ("_angle", "_drawn", "_loading", "_sent", "_solution", "_supplied", "_voltage")
+
+    def __init__(self, solution: PlanSolution, voltage: ComplexArray) -> None:
+        self._solution, self._voltage = solution, voltage
+        self._angle: FloatArray | None = None
+        self._sent: ComplexArray | None = None
+        self._loading: FloatArray | None = None
+        self._drawn: ComplexArray | None = None
+        self._supplied: tuple[FloatArray, FloatArray, float, float] | None = None
+
+    @property
+    def angle_deg(self) -> FloatArray:
+        """Voltage angles (n_bus,)."""
+        if self._angle is None:
+            voltage, dead = self._voltage, self._solution.plan.dead_bus
+            self._angle = np.arctan2(voltage.imag, voltage.real) * DEGREES
+            if dead.size:
+                self._angle[dead] = np.nan
+        return self._angle
+
+    @property
+    def p_from_kw(self) -> FloatArray:
+        """Active power into each branch at its from end (n_branch,)."""
+        return self._sent_kva().real
+
+    @property
+    def q_from_kvar(self) -> FloatArray:
+        """Reactive power into each branch at its from end (n_branch,)."""
+        return self._sent_kva().imag
+
+    @property
+    def loading(self) -> FloatArray:
+        """Loading of each branch (n_branch,)."""
+        if self._loading is None:
+            ends = self._solution.ends
+            self._loading = _loading(ends, self._solution.plan, self._voltage) if ends.rated else ends.unrated
+        return self._loading
+
+    @property
+    def gen_p_kw(self) -> FloatArray:
+        """Active power of each generator (n_gen,)."""
+        return self._supply()[0]
+
+    @property
+    def gen_q_kvar(self) -> FloatArray:
+        """Reactive power of each generator (n_gen,)."""
+        return self._supply()[1]
+
+    @property
+    def slack_p_kw(self) -> float:
+        """Active power of the slack elements."""
+        return self._supply()[2]
+
+    @property
+    def slack_q_kvar(self) -> float:
+        """Reactive power of the slack elements."""
+        return self._supply()[3]
+
+    @property
+    def losses_kw(self) -> float:
+        """Active losses."""
+        return float(np.add.reduce(self._drawn_kva().real))
+
+    def _sent_kva(self) -> ComplexArray:
+        """Into each branch at its from end."""
+        if self._sent is None:
+            i_from, v_from = _current_from(self._solution.ends, self._solution.plan, self._voltage)
+            self._sent = v_from * i_from.conj()
+        return self._sent
+
+    def _drawn_kva(self) -> ComplexArray:
+        """What each bus takes from its injections."""
+        if self._drawn is None:
+            self._drawn = self._solution.plan.drawn_kva(self._voltage)
+        return self._drawn
+
+    def _supply(self) -> tuple[FloatArray, FloatArray, float, float]:
+        """What generators and references deliver."""
+        if self._supplied is None:
+            self._supplied = self._solution.generation(self._drawn_kva())
+        return self._supplied
 
 
 def _voltage(state: GridState) -> ComplexArray:

@@ -42,7 +42,8 @@ class Grid:
         self._checked_gens: tuple[FloatArray | None, FloatArray | None] = (None, None)
         self._flow = _power_flow(network, feed, enforce_q_limits)
         self._dispatch = self.dispatch0()
-        self._state = self.trial(self._dispatch)
+        self._check(self._dispatch)
+        self._state = self._explained(self._flow.solve(self._dispatch, None), self._dispatch)
 
     @property
     def state(self) -> GridState:
@@ -79,8 +80,12 @@ class Grid:
         """
         self._check(dispatch)
         if start is None:
-            start = getattr(self, "_state", None)
-        found = self._flow.solve(dispatch, None if start is None else start.warm_start)
+            start = self._state
+        found = self._flow.solve(dispatch, start.warm_start)
+        return self._explained(found, dispatch)
+
+    def _explained(self, found: GridState, dispatch: Dispatch) -> GridState:
+        """With what changed, where it has no solution."""
         if found.converged:
             return found
         return replace(found, diagnosis=f"{found.diagnosis}; {self._what_changed(dispatch)}")
@@ -101,7 +106,7 @@ class Grid:
             self._check_gens(dispatch, n_gen)
         # A sum of squares is finite only if every term is, and no term is beyond all sense: a fraction of the cost of
         # four masks.
-        if not isfinite(dispatch.p_kw @ dispatch.p_kw + dispatch.q_kvar @ dispatch.q_kvar):
+        if not isfinite(dispatch.p_kw.dot(dispatch.p_kw) + dispatch.q_kvar.dot(dispatch.q_kvar)):
             raise GridError(f"dispatch: {_not_finite(dispatch)} is not finite; expected numbers")
         if dispatch.topology is not self._checked:
             _check_topology(self.network.topology, dispatch.topology)
@@ -112,7 +117,7 @@ class Grid:
         if dispatch.gen_p_kw.shape != (n_gen,) or dispatch.gen_v_pu.shape != (n_gen,):
             raise GridError(f"dispatch: gen_p_kw {dispatch.gen_p_kw.shape} and gen_v_pu {dispatch.gen_v_pu.shape};"
                             f" expected ({n_gen},), one for each generator")
-        if not isfinite(dispatch.gen_p_kw @ dispatch.gen_p_kw + dispatch.gen_v_pu @ dispatch.gen_v_pu):
+        if not isfinite(dispatch.gen_p_kw.dot(dispatch.gen_p_kw) + dispatch.gen_v_pu.dot(dispatch.gen_v_pu)):
             raise GridError(f"dispatch: {_not_finite(dispatch)} is not finite; expected numbers")
         self._checked_gens = (dispatch.gen_p_kw, dispatch.gen_v_pu)
 

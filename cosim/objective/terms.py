@@ -7,13 +7,14 @@ vector; a term is a segment of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from cosim.plugins.terms import TermConfig, TermSite, TermView
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, span
 from cosim.profile_ref import ProfileRef
 
 Shape = Literal["linear", "square", "count"]
@@ -26,19 +27,36 @@ class _Segments:
     def __init__(self, patterns: Sequence[Sequence[str]], site: TermSite) -> None:
         found = [site.ids(each) for each in patterns]
         self.ids: Ids = np.concatenate(found)
+        self._at = span(self.ids)
         lengths = [len(ids) for ids in found]
         self.starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
         self.lengths = np.array(lengths)
         self._single = len(lengths) == len(self.ids)
+        self._gaps = False
+        """Whether a value was NaN the last time: who looks for them first then works out no sum in vain."""
 
     def spread(self, values: Sequence[float]) -> Vector:
         """One value a term, repeated for its points."""
         return np.repeat(np.array(values, float), self.lengths)
 
+    def of(self, view: TermView) -> Vector:
+        """The points' values (n_point,), not to be written into."""
+        return view.values[self._at]
+
     def sum(self, values: Vector) -> Vector:
         """Sums of terms (n_term,); what is NaN (no such value now) adds nothing."""
-        known: Vector = np.where(np.isnan(values), 0.0, values)
-        total: Vector = known if self._single else np.add.reduceat(known, self.starts)
+        total = values
+        if not self._gaps:
+            total = values if self._single else np.add.reduceat(values, self.starts)
+            self._gaps = not isfinite(total.dot(total))  # finite only where nothing was NaN
+        if self._gaps:
+            missing = np.isnan(values)
+            n_missing = np.count_nonzero(missing)
+            self._gaps = bool(n_missing)
+            if n_missing == len(values):  # branches without ratings
+                return np.zeros(len(self.lengths))
+            known: Vector = np.where(missing, 0.0, values)
+            total = known if self._single else np.add.reduceat(known, self.starts)
         return total
 
 
@@ -98,11 +116,12 @@ class Sum(_Kind):
         self._share = _shares([config.mean for config in configs], self._segments)
         self._of = np.repeat(np.array([("value", "absolute", "square", "positive", "negative").index(config.of)
                                        for config in configs]), n)
+        self._differ = bool(self._of.any())
 
     def rates(self, view: TermView) -> Vector:
         """Sums (n,)."""
-        x = view.values[self._segments.ids]
-        if self._of.any():
+        x = self._segments.of(view)
+        if self._differ:
             x = np.select([self._of == k for k in range(4)], [x, np.abs(x), x * x, np.maximum(x, 0.0)],
                           np.maximum(-x, 0.0))
         total: Vector = self._segments.sum(x) * self._share
@@ -136,6 +155,7 @@ class Band(_Kind):
         segments = self._segments
         bounds = [self._bounds(config, site) for config in configs]
         self._low = segments.spread([-np.inf if low is None else low for low, _ in bounds])
+        self._has_low = any(low is not None for low, _ in bounds)
         self._high = segments.spread([np.inf if high is None else high for _, high in bounds])
         self._shaped = _shapes([config.shape for config in configs], segments)
         self._share = _shares([config.mean for config in configs], segments)
@@ -147,8 +167,11 @@ class Band(_Kind):
 
     def rates(self, view: TermView) -> Vector:
         """Excess (n,), in the points' unit (or its square, or a number of points)."""
-        x = view.values[self._segments.ids]
-        excess = np.maximum(np.maximum(self._low - x, x - self._high), 0.0)
+        x = self._segments.of(view)
+        away = x - self._high
+        if self._has_low:
+            np.maximum(self._low - x, away, out=away)
+        excess = np.maximum(away, 0.0, out=away)
         return self._segments.sum(self._shaped(excess)) * self._share
 
 
@@ -217,7 +240,7 @@ class Deviation(_Kind):
     def rates(self, view: TermView) -> Vector:
         """Deviations (n,), in the points' unit or its square."""
         target = np.where(self._moving, view.values[self._aim], self._constant)
-        away = np.abs(view.values[self._segments.ids] - target)
+        away = np.abs(self._segments.of(view) - target)
         return self._segments.sum(np.where(self._square, away * away, away)) * self._share
 
 
@@ -245,7 +268,7 @@ class EnergyCost(_Kind):
 
     def rates(self, view: TermView) -> Vector:
         """Money per hour (n,): positive is spent."""
-        p_kw = self._segments.sum(view.values[self._segments.ids]) * self._sign
+        p_kw = self._segments.sum(self._segments.of(view)) * self._sign
         spent: Vector = np.where(p_kw > 0, self._buy(view.t_us), self._sell(view.t_us)) * p_kw
         return spent
 
@@ -297,7 +320,7 @@ class Intervention(_Kind):
 
     def rates(self, view: TermView) -> Vector:
         """Sums of distances (n,), each in the range of its setpoint."""
-        away = np.abs(view.values[self._segments.ids] - view.asked[self._slots])
+        away = np.abs(self._segments.of(view) - view.asked[self._slots])
         return self._segments.sum(away * self._gain)
 
 

@@ -7,9 +7,8 @@ cost one vector operation a publish, not a hundred.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -41,8 +40,7 @@ class TermConfig(PluginConfig):
     per: Per = Field(Per.SECOND, description="The rate is the term's value per this: `s`, `min` or `h`.")
 
 
-@dataclass(frozen=True, slots=True)
-class TermView:
+class TermView(NamedTuple):
     """What terms may look at after a publish: `values` (n_point,) as they truly are, whatever sensors show; `asked`
     (n_output,) the setpoints in force before the shield, NaN where nobody asked."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,7 @@ _CAPABILITY = np.uint8(Limit.CAPABILITY.value)
 _POWER = (Role.P_KW, Role.Q_KVAR, Role.P_CAP_KW)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Limited:
+class Limited(NamedTuple):
     """Setpoints the devices can follow (n_output,), the request itself where nothing was moved, and why."""
 
     setpoints: Vector
@@ -46,12 +45,12 @@ class Capability:
         """Nearest setpoints the devices can follow.  What can be followed comes back bit for bit."""
         applied, reason = requested, self.no_reason
         beyond = (requested < self._low) | (requested > self._high)
-        if beyond.any():  # the door lets none such in; whoever comes another way is brought back to the range
+        if np.count_nonzero(beyond):  # the door lets none in; whoever comes another way is brought back to the range
             applied = np.where(beyond, np.minimum(np.maximum(requested, self._low), self._high), requested)
             reason = np.where(beyond, _CAPABILITY, reason)
         for group, part, shape in self._parts:
             possible, why = group.limit(applied[part].reshape(shape))
-            if why.any():
+            if np.count_nonzero(why):
                 if reason is self.no_reason:
                     applied, reason = applied.copy(), reason.copy()
                 applied[part] = possible.ravel()

@@ -112,7 +112,7 @@ class Limits:
         """
         parts = [state.v_pu[self.watched.bus]]
         if self._n_loading:
-            parts.append(state.loading_only()[self.watched.branch])
+            parts.append(state.loading[self.watched.branch])
         if not self._only_grid:
             parts.append(np.array([
                 *(self._exchanged(state, at, reactive) for at, reactive in self.watched.exchange),

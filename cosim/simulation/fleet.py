@@ -14,7 +14,7 @@ import numpy as np
 
 from cosim.errors import PluginError, Problem, ScenarioError
 from cosim.plugins import DelayedGroup, DeviceGroup, Injection, MeteringGroup
-from cosim.points import Ids, Vector
+from cosim.points import Ids, Vector, span
 from cosim.state import Dispatch, GridState, Topology
 
 
@@ -37,6 +37,10 @@ class _Part:
     gen: Ids
     """Generators of the network that devices stand in for, and which devices (`gen_device`)."""
     gen_device: Ids
+    all_gen: bool
+    """Whether every device stands in for a generator."""
+    gen_at: slice | Ids
+    """`gen`, as a slice where they lie side by side."""
 
 
 class Fleet:
@@ -45,6 +49,8 @@ class Fleet:
     def __init__(self, groups: Sequence[DeviceGroup], extra_bus: Sequence[int] = ()) -> None:
         self.groups = tuple(groups)
         self._parts = tuple(_parts(self.groups))
+        self._split: tuple[Vector, tuple[Vector, ...]] = (np.empty(0), ())
+        self._seen: tuple[Vector, tuple[Vector, ...]] = (np.empty(0), ())
         self._delayed = tuple((part, part.group) for part in self._parts if isinstance(part.group, DelayedGroup))
         self.delays = bool(self._delayed)
         """Whether any device carries out orders later than it gets them."""
@@ -95,8 +101,8 @@ class Fleet:
             p_kw[self.extra], q_kvar[self.extra] = self.extra_p_kw, self.extra_q_kvar
         gen_p_kw, gen_v_pu = base.gen_p_kw, base.gen_v_pu
         injections: list[Injection] = []
-        for part in self._parts:
-            injection = part.group.apply(setpoints[part.outputs].reshape(part.shape), _voltages(part, v_pu))
+        for part, asked, voltages in zip(self._parts, self._asked(setpoints), self._voltages(v_pu), strict=True):
+            injection = part.group.apply(asked, voltages)
             injections.append(injection)
             if part.pq is None:
                 p_kw[part.devices], q_kvar[part.devices] = injection.p_kw, injection.q_kvar
@@ -112,8 +118,8 @@ class Fleet:
 
     def positions(self, setpoints: Vector, topology: Topology) -> Topology:
         """Topology as the devices now stand; the same object when none moved."""
-        for part in self._parts:
-            topology = part.group.positions(setpoints[part.outputs].reshape(part.shape), topology)
+        for part, asked in zip(self._parts, self._asked(setpoints), strict=True):
+            topology = part.group.positions(asked, topology)
         return topology
 
     def heading(self, setpoints: Vector, topology: Topology) -> Topology:
@@ -133,13 +139,26 @@ class Fleet:
         """Tell every group what was applied and solved."""
         # A new array: what held until now was handed out.
         self.device_p_kw = np.concatenate([i.p_kw for i in injections]) if injections else self.device_p_kw
-        if not isfinite(v_pu @ v_pu):  # somewhere there is no voltage: what is asked for there is not served
+        if not isfinite(v_pu.dot(v_pu)):  # somewhere there is no voltage: what is asked for there is not served
             dead = np.isnan(v_pu[self.injection_bus[:self.n_device]])
             self.device_p_kw = np.where(dead, 0.0, self.device_p_kw)
-        for part, injection in zip(self._parts, injections, strict=True):
-            part.group.settle(setpoints[part.outputs].reshape(part.shape), injection, _voltages(part, v_pu), t_us)
+        for part, asked, injection, voltages in zip(self._parts, self._asked(setpoints), injections,
+                                                    self._voltages(v_pu), strict=True):
+            part.group.settle(asked, injection, voltages, t_us)
         for meter in self._meters:
             meter.read(self.device_p_kw)
+
+    def _asked(self, setpoints: Vector) -> tuple[Vector, ...]:
+        """Each group's part of the setpoints (n_setpoint, n); a SOLVE asks several times for the same."""
+        if setpoints is not self._split[0]:
+            self._split = setpoints, tuple(setpoints[part.outputs].reshape(part.shape) for part in self._parts)
+        return self._split[1]
+
+    def _voltages(self, v_pu: Vector) -> tuple[Vector, ...]:
+        """Voltages (n,) at each group's devices; those of one SOLVE are those that the next one starts from."""
+        if v_pu is not self._seen[0]:
+            self._seen = v_pu, tuple(_voltages(part, v_pu) for part in self._parts)
+        return self._seen[1]
 
     def next_us(self) -> int | None:
         """The earliest time at which a group wants a SOLVE of its own."""
@@ -151,19 +170,27 @@ def _voltages(part: _Part, v_pu: Vector) -> Vector:
     v = v_pu[part.bus]
     if part.nowhere is not None:
         v[part.nowhere] = np.nan
+    v.flags.writeable = False  # kept for the next that asks
     return v
 
 
 def _regulated(part: _Part, injection: Injection, gen_p_kw: Vector, gen_v_pu: Vector) -> tuple[Vector, Vector]:
-    gen_p_kw, gen_v_pu = gen_p_kw.copy(), gen_v_pu.copy()
-    gen_p_kw[part.gen] = injection.p_kw[part.gen_device]
+    """The generators' set points with what the devices decide; the same object where voltages stay as they are."""
+    gen_p_kw = gen_p_kw.copy()
+    gen_p_kw[part.gen_at] = injection.p_kw if part.all_gen else injection.p_kw[part.gen_device]
     if injection.v_set_pu is not None:
-        v_set = injection.v_set_pu[part.gen_device]
-        gen_v_pu[part.gen] = np.where(np.isnan(v_set), gen_v_pu[part.gen], v_set)
+        v_set = injection.v_set_pu if part.all_gen else injection.v_set_pu[part.gen_device]
+        now = gen_v_pu[part.gen_at]
+        if now.tobytes() != v_set.tobytes():
+            gen_v_pu = gen_v_pu.copy()
+            gen_v_pu[part.gen_at] = np.where(np.isnan(v_set), now, v_set)
     return gen_p_kw, gen_v_pu
 
 
 def _decided(part: _Part, injection: Injection, state: GridState, topology: Topology) -> Injection:
+    if part.all_gen:
+        return Injection(injection.p_kw * topology.gen_closed[part.gen_at], state.gen_q_kvar[part.gen],
+                         injection.v_set_pu)
     p_kw, q_kvar = injection.p_kw.copy(), injection.q_kvar.copy()
     p_kw[part.gen_device] *= topology.gen_closed[part.gen]
     q_kvar[part.gen_device] = state.gen_q_kvar[part.gen]
@@ -181,5 +208,6 @@ def _parts(groups: Iterable[DeviceGroup]) -> Iterable[_Part]:
         pq = ~(nowhere | has_gen)
         yield _Part(group, slice(output, output + n * n_setpoint), (n_setpoint, n), slice(device, device + n),
                     np.where(nowhere, 0, placement.bus).astype(np.int64), nowhere if nowhere.any() else None,
-                    None if pq.all() else pq, bool(pq.any()), placement.gen[gen_device].astype(np.int64), gen_device)
+                    None if pq.all() else pq, bool(pq.any()), gen := placement.gen[gen_device].astype(np.int64),
+                    gen_device, bool(has_gen.all()), span(gen))
         output, device = output + n * n_setpoint, device + n

@@ -14,9 +14,12 @@ from cosim.points import Point, PointKind
 from cosim.scenario.schema import Agent
 from cosim.simulation.orders import NAMES
 
-GRID_SCALARS = (
+SLACK_SCALARS = (
     ("grid.slack_p_kw", "kW", "Active power from the external grid."),
     ("grid.slack_q_kvar", "kvar", "Reactive power from the external grid."),
+)
+GRID_SCALARS = (
+    *SLACK_SCALARS,
     ("grid.losses_kw", "kW", "Active losses of the network."),
     ("grid.unserved_kw", "kW", "Demand at de-energised buses."),
     ("grid.iterations", "1", "Newton iterations of the last power flow."),

@@ -19,13 +19,13 @@ from cosim.commands import CommandInbox
 from cosim.plugins import DeviceGroup, RowGroup
 from cosim.points import PointDatabase, Quality, Vector
 from cosim.shield import ShieldDecision
-from cosim.simulation.layout import Layout, at_bus, measured_shape
+from cosim.simulation.layout import SLACK_SCALARS, Layout, at_bus, measured_shape
 from cosim.simulation.sensors import Sensors
 from cosim.simulation.trial import SolvedTrial
 from cosim.state import GridState, Topology
 
-#: Fields of `GridState` and of `Topology` that are a block each, under their own names.
-_STATE_BLOCKS = ("v_pu", "angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
+#: Fields of `Flows` and of `Topology` that are a block each, under their own names.
+_FLOW_BLOCKS = ("angle_deg", "loading", "p_from_kw", "q_from_kvar", "gen_p_kw", "gen_q_kvar")
 _TOPOLOGY_BLOCKS = ("line_closed", "trafo_closed", "gen_closed", "switch_closed", "tap", "shunt_step")
 
 #: Measurements of devices that say what flows.
@@ -101,7 +101,7 @@ class Publisher:
 
     def _all_writers(self, groups: Sequence[DeviceGroup]) -> dict[str, _Write]:
         """A writer per block, by its name."""
-        writers = {name: self._state_writer(name) for name in _STATE_BLOCKS}
+        writers = {"v_pu": self._write_v} | {name: self._flow_writer(name) for name in _FLOW_BLOCKS}
         writers |= {name: self._topology_writer(name) for name in _TOPOLOGY_BLOCKS}
         writers |= {f"measured.{i}": self._measure_writer(f"measured.{i}", group) for i, group in enumerate(groups)}
         return writers | {"scalars": self._write_scalars, "converged": self._write_converged,
@@ -110,11 +110,14 @@ class Publisher:
                           "shield_active": self._write_active, "shield": self._write_shield,
                           "shield_orders": self._write_orders}
 
-    def _state_writer(self, name: str) -> _Write:
+    def _write_v(self, out: Vector) -> None:
+        out[self._blocks["v_pu"]] = self._trial.state.v_pu
+
+    def _flow_writer(self, name: str) -> _Write:
         part = self._blocks[name]
 
         def write(out: Vector) -> None:
-            out[part] = getattr(self._trial.state, name)
+            out[part] = getattr(self._trial.state.flows, name)
 
         return write
 
@@ -153,6 +156,9 @@ class Publisher:
             rows = [row for row in range(n_row) if self._points.required(slice(first + row * n, first + row * n + n))]
             if 0 < len(rows) < n_row and isinstance(group, RowGroup):
                 writers[name] = self._measure_writer(name, group, rows)
+        first = self._blocks["scalars"].start
+        if not self._points.required(slice(first, first + len(SLACK_SCALARS))):
+            writers["scalars"] = self._write_plain_scalars
         return writers
 
     def _channel_writer(self, channel: Channel) -> _Write:
@@ -176,9 +182,14 @@ class Publisher:
         out[self._blocks["late"]] = self._board.late
 
     def _write_scalars(self, out: Vector) -> None:
-        state = self._trial.state
-        out[self._blocks["scalars"]] = (state.slack_p_kw, state.slack_q_kvar, state.losses_kw, state.unserved_kw,
-                                        state.iterations)
+        first, flows = self._blocks["scalars"].start, self._trial.state.flows
+        out[first:first + len(SLACK_SCALARS)] = flows.slack_p_kw, flows.slack_q_kvar
+        self._write_plain_scalars(out)
+
+    def _write_plain_scalars(self, out: Vector) -> None:
+        """All but what the slack elements deliver: that asks for every generator."""
+        part, state = self._blocks["scalars"], self._trial.state
+        out[part.start + len(SLACK_SCALARS):part.stop] = state.flows.losses_kw, state.unserved_kw, state.iterations
 
     def _write_converged(self, out: Vector) -> None:
         out[self._blocks["converged"]] = self._trial.state.converged
@@ -205,7 +216,7 @@ class Publisher:
 
     def _mark(self, state: GridState) -> None:
         """Quality follows the values: what the grid could not give is INVALID.  Skipped while all is well."""
-        whole = state.converged and isfinite(state.v_pu @ state.v_pu)  # a de-energised bus is NaN, and so is the sum
+        whole = state.converged and isfinite(state.v_pu.dot(state.v_pu))  # a de-energised bus is NaN, and so is the sum
         if whole and self._was_whole:
             return
         self._was_whole = whole

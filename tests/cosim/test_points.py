@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosim.errors import GridloopError
-from cosim.points import Point, PointDatabase, PointKind, Quality, match
+from cosim.points import Point, PointDatabase, PointKind, Quality, match, span
 
 NAMES = ("grid.p_kw", "bus.1.v_pu", "bus.2.v_pu", "bus.10.v_pu", "pv.p_set_kw", "pv.closed")
 
@@ -263,3 +263,12 @@ def test_an_empty_subscription_is_never_told() -> None:
     told = heard(points, [])
     publish(points, 1, 0, 0, 0, 0, 0)
     assert told == []
+
+
+def test_neighbours_are_a_slice_and_others_stay_as_they_are() -> None:
+    """A block is read without copying; a gap, another order or nothing at all is no block."""
+    values = np.arange(9.0)
+    for ids in ([3, 4, 5], [7], [3, 5], [4, 3], [2, 2], []):
+        at = span(np.array(ids, np.int64))
+        assert isinstance(at, slice) == (ids in ([3, 4, 5], [7]))
+        assert values[at].tolist() == ids

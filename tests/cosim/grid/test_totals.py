@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cosim.grid import Grid, load_network
-from cosim.state import GridState, totals
+from cosim.state import Flows, GridState, totals
 
 
 def states(name: str, n: int, *, switch: bool) -> tuple[Grid, list[GridState]]:
@@ -50,3 +50,13 @@ def test_totals_are_those_of_each_state(name: str, switch: bool) -> None:
 def test_no_states_have_no_totals() -> None:
     """An empty run is no error."""
     assert totals([]) == []
+
+
+@pytest.mark.parametrize("name", ["case33bw", "case118", "cigre_mv"])
+def test_each_part_of_the_flows_is_the_same_whoever_asked_before(name: str) -> None:
+    """Worked out alone, and in two orders with all the others: the same bits."""
+    _, (state, *_) = states(name, 3, switch=True)
+    forth, back = (state.solution.flows(state) for _ in range(2))
+    once = {part: np.asarray(getattr(state.solution.flows(state), part)).tobytes() for part in Flows._fields}
+    assert {part: np.asarray(getattr(forth, part)).tobytes() for part in Flows._fields} == once
+    assert {part: np.asarray(getattr(back, part)).tobytes() for part in reversed(Flows._fields)} == once

@@ -105,3 +105,17 @@ def test_rows_of_a_group_that_nobody_requires_are_worked_out_when_asked() -> Non
              for simulation in (partly, wholly)]
     assert looks[0] == looks[1]
     assert len({soc for soc, _ in looks[0]}) > 1
+
+
+def test_losses_without_the_slack_are_right_and_so_is_the_slack_once_asked() -> None:
+    """The losses are required, what the reference delivers is not: both are those of a run that requires everything."""
+    partly = world(disturbances=[TRIP], agents=[agent()], record={"points": ["grid.losses_kw"]})
+    wholly = world(disturbances=[TRIP], agents=[agent()])
+    wholly.points.require(np.arange(len(wholly.points)))
+    first = partly.points.id_of("grid.slack_p_kw")
+    assert not partly.points.required(slice(first, partly.points.id_of("grid.slack_q_kvar") + 1))
+    looks = [at_each_second(simulation, lambda points: (points.published[points.id_of("grid.losses_kw")],
+                                                        points.values.tobytes()))
+             for simulation in (partly, wholly)]
+    assert looks[0] == looks[1]
+    assert len({losses for losses, _ in looks[0]}) > 1
