@@ -42,6 +42,8 @@ class OffPolicyOptions(Options):
     critic_activation: Literal["relu", "silu"] = Field("relu", description=(
         "Of the critics; silu is smooth, which actors that climb the critic's slope learn finer actions from."))
     lr: float = Field(3e-4, gt=0, description="Learning rate (Adam).")
+    actor_lr: float | None = Field(None, gt=0, description=(
+        "Of an actor that climbs critics (default: lr); a slow one stays where the critics know their way."))
     lr_schedule: Literal["constant", "linear"] = Field("constant", description="Linear: down to 0 at the last update.")
     batch: int = Field(256, ge=1, le=1_000_000, description="Rows a batch.")
     capacity: int = Field(200_000, ge=1, le=100_000_000, description="Rows remembered.")
@@ -171,10 +173,10 @@ class OffPolicy(ABC):
     def _pace(self) -> None:
         """The learning rate of this fragment."""
         if self.options.lr_schedule == "linear":
-            rate = self.options.lr * max(1.0 - self._rounds / self.setting.updates, 0.0)
+            share = max(1.0 - self._rounds / self.setting.updates, 0.0)
             for optimiser in self.optimisers.values():
                 for group in optimiser.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = optimiser.defaults["lr"] * share
         self._rounds += 1
 
     def remember(self, transitions: Transitions) -> None:
@@ -297,10 +299,10 @@ class OffPolicy(ABC):
         if value is not None and self.description.explores:
             self.actor.get_buffer("explore").fill_(value)
 
-    def adam(self, *parameters: nn.Parameter | Iterator[nn.Parameter]) -> torch.optim.Adam:
-        """Adam over parameters or iterators of them, in one call of one kernel."""
+    def adam(self, *parameters: nn.Parameter | Iterator[nn.Parameter], lr: float | None = None) -> torch.optim.Adam:
+        """Adam over parameters or iterators of them, in one call of one kernel; `lr` if not the options'."""
         each = [p for group in parameters for p in ([group] if isinstance(group, nn.Parameter) else group)]
-        return torch.optim.Adam(each, self.options.lr, fused=True)
+        return torch.optim.Adam(each, lr or self.options.lr, fused=True)
 
     def state_dict(self) -> State:
         """Everything as arrays, by name: networks, optimisers, generators, memory, counters."""

@@ -67,7 +67,7 @@ class Sac(OffPolicy):
         self.entropy_aim = self._entropy_aim()
         self.actor_loss, self.critic_loss = _losses_of(self)
         self.optimisers = {"critics": self.adam(self.critics.parameters()),
-                           "actor": self.adam(self.actor.parameters(), self.log_alpha)}
+                           "actor": self.adam(self.actor.parameters(), self.log_alpha, lr=self.options.actor_lr)}
 
     def _entropy_aim(self) -> float:
         if self.options.target_entropy is not None:

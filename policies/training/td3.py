@@ -59,7 +59,7 @@ class Td3(OffPolicy):
         self.targets, self.target_actor = frozen(self.critics), frozen(self.actor)
         self.modules |= {"critics": self.critics, "targets": self.targets, "target_actor": self.target_actor}
         self.optimisers = {"critics": self.adam(self.critics.parameters()),
-                           "actor": self.adam(self.actor.parameters())}
+                           "actor": self.adam(self.actor.parameters(), lr=self.options.actor_lr)}
 
     def exploration(self) -> float:
         """The noise on actions."""

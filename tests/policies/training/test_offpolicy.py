@@ -88,11 +88,11 @@ def test_nothing_is_learned_before_the_warm_up(make: Any) -> None:
 
 @pytest.mark.parametrize(("schedule", "shares"), [("constant", [1, 1, 1, 1]), ("linear", [1, 0.75, 0.5, 0.25])])
 def test_the_learning_rate_follows_its_schedule(make: Any, schedule: str, shares: list[float]) -> None:
-    """Of four updates: even, or down to 0 after the last; every optimiser has it, and going on goes on with it."""
+    """Of four updates: even, or down to 0 after the last, actor and critics at their own; going on goes on with it."""
     spec = make.spec(4, 2)
 
     def learner() -> Any:
-        return Td3(make.setting(spec, updates=4), Td3.Options(**SMALL, lr=0.01, lr_schedule=schedule))
+        return Td3(make.setting(spec, updates=4), Td3.Options(**SMALL, lr=0.01, actor_lr=0.004, lr_schedule=schedule))
 
     learns, seen = learner(), []
     for k in range(4):
@@ -100,9 +100,9 @@ def test_the_learning_rate_follows_its_schedule(make: Any, schedule: str, shares
             saved, learns = learns.state_dict(), learner()
             learns.load_state_dict(saved)
         learns.update(make.rows(spec, 4, seed=k))
-        rates = {group["lr"] for optimiser in learns.optimisers.values() for group in optimiser.param_groups}
-        seen.append(rates)
-    assert seen == [{0.01 * share} for share in shares]
+        seen.append({name: group["lr"] for name, optimiser in learns.optimisers.items()
+                     for group in optimiser.param_groups})
+    assert seen == [{"critics": 0.01 * share, "actor": 0.004 * share} for share in shares]
 
 
 def test_critics_may_learn_before_the_actor(make: Any) -> None:
