@@ -158,6 +158,9 @@ def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> lis
     config = load_config(args.config or file, overrides, **given)
     # What the file changes in the scenario stays, and what the command line says comes after it.
     config = config.model_copy(update={"overrides": (*config.overrides, *args.overrides)})
+    if config.trials.overrides is not None:
+        trials = config.trials.model_copy(update={"overrides": (*config.trials.overrides, *args.overrides)})
+        config = config.model_copy(update={"trials": trials})
     _check_scenario(config, engine)
     if args.seeds is None:
         return [config]

@@ -53,6 +53,7 @@ def _play(check: _Check, group: DeviceGroup, twin: DeviceGroup, site: Site) -> N
         possible = check.limit(group, wanted)
         check.envelope(group)
         v_pu = np.where(rng.random(len(group.names)) < 0.1, np.nan, rng.uniform(0.85, 1.15, len(group.names)))
+        v_pu.flags.writeable = False  # as in a run
         injection = check.apply(group, possible, v_pu)
         topology = check.positions(group, possible, topology)
         group.settle(possible, injection, v_pu, t_us)

@@ -16,9 +16,9 @@ from cosim.points import Ids, Vector, span
 Encoded = NDArray[np.float32]
 
 DAY_US = 86_400_000_000
-#: Length of the cycles of ``clock.*``; the year is the mean Gregorian one.
 #: Extras that say when: one number a learner each.
 _TIMES = ("due", "age", "dt")
+#: Length of the cycles of ``clock.*``; the year is the mean Gregorian one.
 CYCLES_US = {"clock.day": DAY_US, "clock.week": 7 * DAY_US, "clock.year": round(365.2425 * DAY_US)}
 
 

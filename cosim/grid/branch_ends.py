@@ -38,4 +38,11 @@ def branch_ends(network: Network) -> BranchEnds:
     start, end = branches.from_bus[:count], branches.to_bus[:count]
     return BranchEnds(start, end, per_from, per_to, bool(np.isfinite(per_from).any()), network.rating_is_current,
                       np.concatenate([start, end]), np.concatenate([end, start]), np.concatenate([per_from, per_to]),
-                      np.full(count, np.nan))
+                      _unrated(count))
+
+
+def _unrated(count: int) -> FloatArray:
+    """Shared by every state, so nobody may write into it."""
+    nothing = np.full(count, np.nan)
+    nothing.flags.writeable = False
+    return nothing

@@ -24,7 +24,7 @@ from policies.training.collect import Fragment, episode_of
 from policies.training.transitions import Transitions
 from policies.training.worker import pack, unpack
 
-FORMAT = 1
+FORMAT = 2
 #: Largest file that is read (replay memories are in here).
 MAX_BYTES = 16 << 30
 FOLDER = "checkpoints"
@@ -40,7 +40,7 @@ class Progressed:
     decisions: int = 0
     episodes: int = 0
     since_best: int = 0
-    """Iterations without a better score."""
+    """Iterations, or trials, without a better score."""
     best: list[float] | None = None
     """The best score: (whether costs keep their limits, mean score of episodes)."""
     returns: list[float] = field(default_factory=list)

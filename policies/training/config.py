@@ -77,7 +77,7 @@ class EarlyStop(_Part):
         "Return that the best policy is chosen by, mean over learners: `discounted` to the episode's beginning (what "
         "is learned), or the plain `sum`."))
     window: int = Field(20, ge=1, le=10_000, description="Episodes that a mean is taken over.")
-    patience: int | None = Field(None, ge=1, description="Iterations without a better score.")
+    patience: int | None = Field(None, ge=1, description="Iterations (with trials: trials) without a better score.")
     target_return: float | None = Field(None, description="Score that is good enough.")
 
 

@@ -162,7 +162,8 @@ class Training:
         self._score: float | None = None
         self._saved = self.at.iteration if newest else -1
         out.mkdir(parents=True, exist_ok=True)
-        self._trials = Trials(assembly.plan, self.config.trials.episodes, self.config.trials.overrides)
+        trials = self.config.trials
+        self._trials = Trials(assembly.plan, trials.episodes, trials.overrides) if trials.every else None
         self._collector = collector(assembly, out / "workers")
         try:
             if newest:
@@ -188,7 +189,8 @@ class Training:
     def close(self) -> None:
         """Stop the workers and finish the files."""
         self._collector.close()
-        self._trials.close()
+        if self._trials is not None:
+            self._trials.close()
         self._board.close()
 
     def run(self, on_progress: OnProgress | None, stops: Callable[[], bool]) -> TrainResult:
@@ -285,7 +287,7 @@ class Training:
     def _try_out(self) -> Judged | None:
         """What the policy reaches now, where a trial is due: at its times and at the end."""
         every, at = self.config.trials.every, self.at
-        if not every or (at.iteration % every and at.iteration < self.config.iterations):
+        if self._trials is None or (at.iteration % every and at.iteration < self.config.iterations):
             return None
         begun_s = perf_counter()
         trial = self._trials.play(self._weights())
@@ -306,9 +308,9 @@ class Training:
         """Keep the policy when it is the best so far: limits first, then the score."""
         at = self.at
         self._score = score = self._scored(trial)
-        at.since_best += at.best is not None
         if score is None:
             return
+        at.since_best += 1
         rates = {**cost_rates, **({} if trial is None else trial.cost_rates)}
         kept = all(rates[name] <= _KEPT * limit + 1e-12 for name, limit in self.config.cost_limits.items())
         if at.best is None or [float(kept), score] > at.best:

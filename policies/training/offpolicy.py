@@ -39,11 +39,7 @@ class OffPolicyOptions(Options):
     hidden: tuple[int, ...] = Field((256, 256), min_length=1, max_length=16, description="Widths of all networks.")
     activation: str = Field("relu", description="Of the actor: relu or tanh.")
     normalise: bool = Field(False, description="Observations by their running mean and deviation.")
-    critic_activation: Literal["relu", "silu"] = Field("relu", description=(
-        "Of the critics; silu is smooth, which actors that climb the critic's slope learn finer actions from."))
     lr: float = Field(3e-4, gt=0, description="Learning rate (Adam).")
-    actor_lr: float | None = Field(None, gt=0, description=(
-        "Of an actor that climbs critics (default: lr); a slow one stays where the critics know their way."))
     lr_schedule: Literal["constant", "linear"] = Field("constant", description="Linear: down to 0 at the last update.")
     batch: int = Field(256, ge=1, le=1_000_000, description="Rows a batch.")
     capacity: int = Field(200_000, ge=1, le=100_000_000, description="Rows remembered.")
@@ -55,6 +51,15 @@ class OffPolicyOptions(Options):
     tau: float = Field(0.005, gt=0, le=1, description="Share by which targets follow in a batch.")
     reward_scale: float = Field(1.0, gt=0, description="Factor on rewards inside the learner.")
     centralised: bool = Field(False, description="Critics see what all learners see and do.")
+
+
+class ActorCriticOptions(OffPolicyOptions):
+    """Hyperparameters of actors that climb the slope of critics."""
+
+    critic_activation: Literal["relu", "silu"] = Field("relu", description=(
+        "Of the critics; silu is smooth, which finer actions are learned from."))
+    actor_lr: float | None = Field(None, gt=0, description=(
+        "Of the actor, and of SAC's temperature (default: lr); a slow one stays where the critics know their way."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,8 @@ class OffPolicy(ABC):
     def update(self, transitions: Transitions) -> dict[str, float]:
         """Remember a fragment and learn as many batches as it is worth; figures are means over these."""
         self.remember(transitions)
-        self._pace()
+        self.pace(self._rounds / self.setting.updates)
+        self._rounds += 1
         if self.replay.added < self.options.warmup:
             return {"replay": float(len(self.replay))}
         self._owed += len(transitions) * self.options.updates_per_row
@@ -170,14 +176,12 @@ class OffPolicy(ABC):
         self._set_exploration()
         return figures | {"replay": float(len(self.replay))}
 
-    def _pace(self) -> None:
-        """The learning rate of this fragment."""
+    def pace(self, done: float) -> None:
+        """Learning rates where this share (0 to 1) of the training is done."""
         if self.options.lr_schedule == "linear":
-            share = max(1.0 - self._rounds / self.setting.updates, 0.0)
             for optimiser in self.optimisers.values():
                 for group in optimiser.param_groups:
-                    group["lr"] = optimiser.defaults["lr"] * share
-        self._rounds += 1
+                    group["lr"] = optimiser.defaults["lr"] * max(1.0 - done, 0.0)
 
     def remember(self, transitions: Transitions) -> None:
         """Put a fragment into the memory, folded to n-step transitions, and into the running statistics."""

@@ -23,10 +23,10 @@ from torch.nn import functional as F
 from policies.description import Description
 from policies.training.algorithm import GroupSetting, Options, TrainingError
 from policies.training.critics import Critics, distance, follow, frozen, taken
-from policies.training.offpolicy import Batch, Figures, OffPolicy, OffPolicyOptions, step
+from policies.training.offpolicy import ActorCriticOptions, Batch, Figures, OffPolicy, step
 
 
-class SacOptions(OffPolicyOptions):
+class SacOptions(ActorCriticOptions):
     """Hyperparameters of SAC."""
 
     alpha: float = Field(1.0, gt=0, description="Temperature at the beginning.")

@@ -21,10 +21,10 @@ from torch import Tensor
 from policies.description import Description
 from policies.training.algorithm import GroupSetting, Options, TrainingError
 from policies.training.critics import Critics, distance, follow, frozen
-from policies.training.offpolicy import Batch, Figures, OffPolicy, OffPolicyOptions, step
+from policies.training.offpolicy import ActorCriticOptions, Batch, Figures, OffPolicy, step
 
 
-class Td3Options(OffPolicyOptions):
+class Td3Options(ActorCriticOptions):
     """Hyperparameters of TD3, DDPG and MADDPG."""
 
     twin: bool = Field(True, description="Two critics, smoothed targets and a delayed actor (TD3); else DDPG.")

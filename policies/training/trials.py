@@ -57,12 +57,10 @@ class Trials:
         if overrides is not None:
             arguments = {**(plan.recipe.arguments or {}), "overrides": [*overrides], "discount": None}
             self._recipe = replace(plan.recipe, arguments=arguments)
-        self._slot: Slot | None = None
+        self._slot = Slot(self._made(), SlotSetting(_SLOT, _SEED, plan.shapes))
 
     def play(self, weights: Mapping[str, Mapping[str, Any]]) -> Judged:
         """What actors with these weights (by group and name) reach: a function of the weights alone."""
-        if self._slot is None:
-            self._slot = Slot(self._made(), SlotSetting(_SLOT, _SEED, self._plan.shapes))
         actors = {name: _AtBest(actor) for name, actor in self._plan.make_actors(weights).items()}
         episodes = [self._slot.play(number, actors) for number in range(self._n)]
         time_s = max(sum(episode.length_s * len(episode.returns) for episode in episodes), 1e-9)
@@ -78,6 +76,7 @@ class Trials:
         if self._recipe is self._plan.recipe:
             return env
         ours = self._plan.recipe.make()
+        ours.close()
         found = [line for mine, theirs in zip(ours.specs, env.specs, strict=False) for line in mine.differences(theirs)]
         if found or ours.groups != env.groups:
             env.close()
@@ -88,5 +87,4 @@ class Trials:
 
     def close(self) -> None:
         """End the environment."""
-        if self._slot is not None:
-            self._slot.env.close()
+        self._slot.env.close()

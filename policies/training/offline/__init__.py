@@ -120,6 +120,7 @@ def _learned(config: OfflineConfig, data: Dataset,
     figures: Mapping[str, float] = {}
     for done in range(0, config.batches, config.report_every):
         n = min(config.report_every, config.batches - done)
+        algorithm.pace(done / config.batches)
         figures = algorithm.learn_many(n)
         if on_progress is not None:
             on_progress(data.group, done + n, figures)

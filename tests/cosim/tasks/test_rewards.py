@@ -10,6 +10,7 @@ import pytest
 from benchmarks.anm6_pair import COLUMNS
 from benchmarks.anm6_trace import Episode, episodes
 from cosim.env import EnvOptions, EventEnv
+from cosim.scenario.yaml_tree import parse_yaml
 
 STEP_S = 900.0
 
@@ -66,17 +67,22 @@ def test_reconfiguring_to_the_optimum_is_worth_its_losses() -> None:
 
 
 def test_tasks_hold_out_the_days_they_are_judged_on() -> None:
-    """No episode for training begins on a held-out day, nor runs into one."""
+    """No episode for training begins on a held-out day, nor runs into one: by the scenario, and by its settings."""
+    training = Path(__file__).resolve().parents[3] / "scenarios" / "training"
     for name, days in (("volt_var_33", 1), ("microgrids3", 1), ("arbitrage", 3)):
-        env = EventEnv(name)
-        episode = env.loaded.scenario.learning.episode
-        assert episode.offset_s is not None
-        first, last = episode.offset_s
-        begun = np.arange(first, last + 1, episode.offset_step_s) / 86400
-        covered = {int(day + k) for day in begun for k in range(days)}
-        held_out = {30 * k + j for k in range(12) for j in range(days)}
-        assert not covered & held_out, name
-        assert len(begun) > 50
+        files = sorted(training.glob(f"{name}.*.yaml"))
+        assert files, name
+        changes = [parse_yaml(file.read_text(), str(file)).data.get("overrides", []) for file in files]
+        for overrides in ([], *changes):
+            episode = EventEnv(name, overrides=overrides).loaded.scenario.learning.episode
+            begun = np.array(episode.offsets_s or ()) / 86400
+            if episode.offset_s is not None:
+                first, last = episode.offset_s
+                begun = np.arange(first, last + 1, episode.offset_step_s) / 86400
+            covered = {int(day + k) for day in begun for k in range(days)}
+            held_out = {30 * k + j for k in range(12) for j in range(days)}
+            assert not covered & held_out, name
+            assert len(begun) > 50
 
 
 def test_shipped_yardsticks_can_be_read() -> None:

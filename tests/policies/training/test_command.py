@@ -51,6 +51,15 @@ def test_a_command_makes_the_same_configuration(tmp_path: Path, monkeypatch: pyt
     assert " --bare " in command
 
 
+def test_what_the_command_line_changes_is_changed_in_trials_too() -> None:
+    """Trials of their own overrides are of the scenario as it was asked for."""
+    file = Path(__file__).resolve().parents[3] / "scenarios" / "training" / "arbitrage.ppo.yaml"
+    config = parsed(f"gridloop train --config {shlex.quote(str(file))} --set shield=enforce")
+    assert config.overrides[-1] == "shield=enforce"
+    assert config.trials.overrides == ("shield=enforce",)
+    assert parsed("gridloop train volt_var_33 --bare --set shield=enforce").trials.overrides is None
+
+
 def test_a_command_from_a_data_set() -> None:
     """With what `gridloop train --dataset` takes."""
     assert offline_command("iql", Path("my data"), 50, 3, {"expectile": 0.8}) == (

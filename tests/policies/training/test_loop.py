@@ -252,7 +252,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     run(tmp_path, should_stop=stop_after(1))
     file = checkpoints.written(tmp_path)[-1] / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 9}))
-    with pytest.raises(TrainingError, match="format 9; this version reads format 1"):
+    with pytest.raises(TrainingError, match="format 9; this version reads format 2"):
         run(tmp_path, resume=True)
 
 

@@ -106,7 +106,7 @@ def test_the_learning_rate_follows_its_schedule(make: Any, schedule: str, shares
 
 
 def test_critics_may_learn_before_the_actor(make: Any) -> None:
-    """Ten batches move critics and their targets alone; the twelfth moves the actor."""
+    """Ten batches move critics and their targets alone; the thirteenth moves the actor."""
     spec = make.spec(4, 2)
     learner = made(make, Td3, spec, actor_after=11)
     learner.remember(make.rows(spec, 100))
