@@ -163,7 +163,7 @@ class Training:
         self._saved = self.at.iteration if newest else -1
         out.mkdir(parents=True, exist_ok=True)
         trials = self.config.trials
-        self._trials = Trials(assembly.plan, trials.episodes, trials.overrides) if trials.every else None
+        self._trials = Trials(assembly, trials.episodes, trials.overrides) if trials.every else None
         self._collector = collector(assembly, out / "workers")
         try:
             if newest:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from policies.training.algorithm import TrainingError
+from policies.training.assembly import Assembly
 from policies.training.slot import Slot, SlotSetting
 from policies.training.transitions import Array
-from policies.training.worker import Plan
 
 #: Seed and slot of trials: no slot of a training has the largest number (`Collection.slots`).
 _SEED, _SLOT = 0, 4096
@@ -45,19 +45,21 @@ class Judged:
 
 
 class Trials:
-    """`n` episodes of the environment of a plan, in this process.
+    """`n` episodes of a training's environment, in this process.
 
     With `overrides` these stand in for the training's, and the scenario's own discount for its: a task whose reward is
     another one to learn from is judged by its own.
     """
 
-    def __init__(self, plan: Plan, n: int, overrides: Sequence[str] | None = None) -> None:
-        self._plan, self._n = plan, n
-        self._recipe = plan.recipe
+    def __init__(self, assembly: Assembly, n: int, overrides: Sequence[str] | None = None) -> None:
+        self._plan, self._n = assembly.plan, n
+        recipe = self._plan.recipe
         if overrides is not None:
-            arguments = {**(plan.recipe.arguments or {}), "overrides": [*overrides], "discount": None}
-            self._recipe = replace(plan.recipe, arguments=arguments)
-        self._slot = Slot(self._made(), SlotSetting(_SLOT, _SEED, plan.shapes))
+            arguments = {**(recipe.arguments or {}), "overrides": [*overrides], "discount": None}
+            recipe = replace(recipe, arguments=arguments)
+        env = recipe.make()
+        _require_same_learners(assembly.env, env)
+        self._slot = Slot(env, SlotSetting(_SLOT, _SEED, self._plan.shapes))
 
     def play(self, weights: Mapping[str, Mapping[str, Any]]) -> Judged:
         """What actors with these weights (by group and name) reach: a function of the weights alone."""
@@ -70,21 +72,16 @@ class Trials:
                       float(np.mean([episode.discounted for episode in episodes])),
                       {name: float(cost) / time_s for name, cost in zip(names, costs, strict=True)})
 
-    def _made(self) -> Any:
-        """The environment; TrainingError where its learners are not those of the training."""
-        env = self._recipe.make()
-        if self._recipe is self._plan.recipe:
-            return env
-        ours = self._plan.recipe.make()
-        ours.close()
-        found = [line for mine, theirs in zip(ours.specs, env.specs, strict=False) for line in mine.differences(theirs)]
-        if found or ours.groups != env.groups:
-            env.close()
-            raise TrainingError(f"trials.overrides: learners differ from those that are trained: "
-                                f"{'; '.join(found[:8]) or f'groups {ours.groups} and {env.groups}'}; expected the "
-                                f"same observations and actions")
-        return env
-
     def close(self) -> None:
         """End the environment."""
         self._slot.env.close()
+
+
+def _require_same_learners(trained: Any, tried: Any) -> None:
+    """TrainingError where an environment's learners are not those of the training."""
+    pairs = zip(trained.specs, tried.specs, strict=False)  # another number of them is another grouping
+    found = [line for mine, theirs in pairs for line in mine.differences(theirs)]
+    if found or trained.groups != tried.groups:
+        raise TrainingError(f"trials.overrides: learners differ from those that are trained: "
+                            f"{'; '.join(found[:8]) or f'groups {trained.groups} and {tried.groups}'}; expected the "
+                            f"same observations and actions")

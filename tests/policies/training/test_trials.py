@@ -46,11 +46,11 @@ def test_a_trial_is_a_function_of_the_weights() -> None:
     first, second = (assemble(config(seed=seed), recipe(periods=[1.0, 2.3], jitter=0.2, duration_s=9.5))
                      for seed in (1, 2))
     weights = dict(first.algorithms["all"].actor_weights())
-    trials = Trials(first.plan, 3)
+    trials = Trials(first, 3)
     reached = trials.play(constant(weights, 0.0))
     assert trials.play(constant(weights, 0.9)) != reached
     assert trials.play(constant(weights, 0.0)) == reached
-    assert Trials(second.plan, 3).play(constant(weights, 0.0)) == reached
+    assert Trials(second, 3).play(constant(weights, 0.0)) == reached
     louder = constant(weights, 0.0)
     louder["all"]["log_std"] = louder["all"]["log_std"] + 1.0
     assert trials.play(louder) == reached
@@ -70,7 +70,7 @@ def test_the_best_policy_is_the_best_of_the_trials(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open() as stream:
         assert [float(row["trial"]) for row in csv.DictReader(stream) if row["trial"]] == scores
     kept = dict(Bundle.load(tmp_path / "best").group("all").weights)
-    again = Trials(assemble(config(), recipe(periods=[1.0, 2.3], jitter=0.2, duration_s=9.5)).plan, 3)
+    again = Trials(assemble(config(), recipe(periods=[1.0, 2.3], jitter=0.2, duration_s=9.5)), 3)
     assert again.play({"all": kept}).plain == result.best
 
 
@@ -115,7 +115,7 @@ def test_a_trial_may_be_of_the_task_itself() -> None:
         changes = ["learning.reward=[{kind: sum, points: [grid.losses_kw]}]", "duration_s=3600"]
         settings = load_config({"scenario": "volt_var_33", "algo": "ippo", "options": {"hidden": [4]},
                                 "overrides": changes})
-        return Trials(assemble(settings).plan, 1, ["duration_s=3600", *overrides])
+        return Trials(assemble(settings), 1, ["duration_s=3600", *overrides])
 
     def weights(trials: Trials) -> dict[str, Any]:
         return {group: {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
