@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cosim.simulation.kept
 from cosim.env import EnvOptions, EventEnv
 from cosim.env.faces import Faces
 from cosim.errors import GridloopError, PluginError, RecordError, ReplayError, ScenarioError
-from cosim.grid import Network, load_network
 from cosim.recorder import RunResult
 from cosim.replay import replay
 from cosim.simulation.kept import Kept
 from cosim.simulation.session import resume_run
-from tests.cosim.env.worlds import BASE, LOSSES, learner, loaded, made, played
+from tests.cosim.env.worlds import BASE, LOSSES, learner, loaded, made, networks_read, played
 
 MOVES = {"kind": "change", "name": "moves", "points": ["bat1.p_kw"], "weight": -1.0}
 CHOICES = [{"name": name, "set": {"bat1.p_set_kw": value}} for name, value in (("charge", -100), ("wait", 0))]
@@ -153,13 +151,7 @@ def test_a_learners_trained_policy_need_not_exist_yet() -> None:
 
 def test_environments_of_one_process_share_what_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is read once for all of them, whatever their `grid:` makes of it; nothing is mixed up."""
-    read: list[str] = []
-
-    def counted(name: str, base_dir: Path) -> Network:
-        read.append(name)
-        return load_network(name, base_dir)
-
-    monkeypatch.setattr(cosim.simulation.kept, "load_network", counted)
+    read = networks_read(monkeypatch)
     kept = Kept()
     plain = EventEnv(loaded(), kept=kept)
     double = EventEnv(loaded(grid={"network": "case33bw", "load_scale": 2.0}), kept=kept)

@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cosim.simulation.kept
 from cosim.env import EnvOptions, EventEnv
 from cosim.errors import GridloopError
-from cosim.grid import Network, load_network
 from cosim.replay import replay
 from cosim.scenario.learning import Discount
 from cosim.simulation import build
-from tests.cosim.env.worlds import LOSSES, fingerprint, learner, loaded, made, played, with_memory
+from tests.cosim.env.worlds import LOSSES, fingerprint, learner, loaded, made, networks_read, played, with_memory
 
 ROOT = Path(__file__).parents[3]
 
@@ -145,13 +143,7 @@ def test_recording_changes_nothing(tmp_path: Path) -> None:
 
 def test_resets_read_the_network_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many episodes."""
-    read: list[str] = []
-
-    def counted(name: str, base_dir: Path) -> Network:
-        read.append(name)
-        return load_network(name, base_dir)
-
-    monkeypatch.setattr(cosim.simulation.kept, "load_network", counted)
+    read = networks_read(monkeypatch)
     env = made()
     for _ in range(5):
         env.reset()

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
+import cosim.simulation.kept
 from cosim.env import Decision, EnvOptions, EventEnv
+from cosim.grid import Network, load_network
 from cosim.scenario.loader import LoadedScenario, load_text
 
 #: Baran and Wu's feeder with a load and three batteries; one learner for each battery, every 5 s.
@@ -41,6 +44,18 @@ def loaded(*agents: Mapping[str, Any], learning: Mapping[str, Any] | None = None
 def made(*agents: Mapping[str, Any], options: EnvOptions | None = None, **changes: Any) -> EventEnv:
     """An environment of `loaded`."""
     return EventEnv(loaded(*agents, **changes), options=options)
+
+
+def networks_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of networks, as environments read them from now on."""
+    read: list[str] = []
+
+    def counted(name: str, base_dir: Path) -> Network:
+        read.append(name)
+        return load_network(name, base_dir)
+
+    monkeypatch.setattr(cosim.simulation.kept, "load_network", counted)
+    return read
 
 
 def with_memory() -> LoadedScenario:
