@@ -191,15 +191,9 @@ class Ours:
 
     def step(self, action: Vector) -> Seen:
         """The state after an action (6,), MW and Mvar."""
-        self.bare_step(action)
+        self._simulation.commit({"operator": action * ACTION_KW})
+        self._simulation.advance_to_decision()
         return self.seen()
-
-    def bare_step(self, action: Vector) -> bool:
-        """A step with the observation read; True when it collapsed."""
-        simulation = self._simulation
-        simulation.commit({"operator": action * ACTION_KW})
-        simulation.advance_to_decision()
-        return not simulation.points.take(self._converged)[0]
 
 
 V_MIN, V_MAX = np.array([1.0] + [0.9] * 5), np.array([1.0] + [1.1] * 5)
@@ -239,13 +233,14 @@ class Differences:
         if theirs.collapsed or ours.collapsed:
             self.apart += theirs.collapsed != ours.collapsed
             if theirs.collapsed and ours.collapsed:
-                self.largest[-1] = max(self.largest[-1], abs(theirs.reward - ours.reward))
+                self.largest[-1] = np.maximum(self.largest[-1], abs(theirs.reward - ours.reward))
             return
         self.largest = np.maximum(self.largest, np.abs(theirs.row() - ours.row()))
 
     def of(self, *names: str) -> float:
         """The largest of some columns, by prefix."""
-        return max(float(x) for name, x in zip(COLUMNS, self.largest, strict=True) if name.startswith(names))
+        # NumPy's maximum: NaN is no small difference.
+        return float(np.max([x for name, x in zip(COLUMNS, self.largest, strict=True) if name.startswith(names)]))
 
 
 def compared(steps: int, *, seed: int, exact: bool, longest: int = 500) -> Differences:

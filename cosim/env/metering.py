@@ -18,12 +18,14 @@ from cosim.scenario.schema import Agent as AgentSpec
 from cosim.scenario.schema import Scenario
 from cosim.simulation import Simulation
 
-#: What is good where the scenario does not say: voltages and loadings within limits first, then small losses.  The
-#: weights put an hour of one bus 0.01 pu outside beside an hour of one branch 10 % overloaded and 1 MW of losses.
+#: What is good where the scenario does not say: demand served, voltages and loadings within limits, then small losses.
+#: The weights put an hour of one bus 0.01 pu outside beside an hour of one branch 10 % overloaded, 1 MW of losses and
+#: 10 kW unserved (what has no voltage breaks no limit and loses nothing: switching off must not pay).
 DEFAULT_REWARD: tuple[dict[str, Any], ...] = (
     {"kind": "voltage", "weight": -100.0, "per": "h"},
     {"kind": "overload", "weight": -10.0, "per": "h"},
     {"kind": "sum", "name": "losses", "points": ["grid.losses_kw"], "weight": -0.001, "per": "h"},
+    {"kind": "sum", "name": "unserved", "points": ["grid.unserved_kw"], "weight": -0.1, "per": "h"},
 )
 
 
@@ -153,7 +155,9 @@ def build_metering(simulation: Simulation, learners: Sequence[AgentSpec], regist
     owners = [(a, k) for k, entry in enumerate(ordered)
               for a in (range(len(learners)) if entry.agent is None else (entry.agent,))]
     shares = Shares(np.array([a for a, _ in owners], np.int64), np.array([k for _, k in owners], np.int64),
-                    np.array([_weight(ordered[k].config, registry) for _, k in owners]))
+                    np.array([_weight(ordered[k].config, registry) for _, k in owners]),
+                    # What is limited per second of time is counted in plain seconds.
+                    np.array([ordered[k].cost for _, k in owners]) if any(entry.cost for entry in ordered) else None)
     beta = 0.0 if discount is None or not discount.inside else -log(discount.gamma) / discount.per_s
     meter = Meter(terms, shares, len(learners), beta)
     names = tuple(ordered[k].config.name or str(ordered[k].config.kind) for _, k in owners)

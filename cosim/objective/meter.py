@@ -6,7 +6,8 @@ r dt, or, discounted from the agent's last decision at t_k with β = -ln γ / pe
     ∫ exp(-β (s - t_k)) r ds  over [a, b]  =  r exp(-β (a - t_k)) (1 - exp(-β (b - a))) / β.
 
 Summed over decisions k with weights γ^((t_k - t_0) / per_s) that is the discounted integral of the whole run, whatever
-the intervals: a constant rate r is worth r / β.  A share is a pair (agent, term); all shares are one vector.
+the intervals: a constant rate r is worth r / β.  A share is a pair (agent, term); all shares are one vector.  Shares
+that are `plain` are integrals without discount, whatever β: costs, whose limits are per second of time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from math import exp, expm1
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.plugins.terms import TermGroup, TermView
 from cosim.points import Ids, Vector
@@ -37,11 +39,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Which agents get which terms: `agent` and `term` (n_share,), `weight` (n_share,) per second (or per event)."""
+    """Which agents get which terms: `agent` and `term` (n_share,), `weight` (n_share,) per second (or per event).
+
+    `plain` (n_share,) are never discounted; None: none of them.
+    """
 
     agent: Ids
     term: Ids
     weight: Vector
+    plain: NDArray[np.bool_] | None = None
 
 
 class Meter:
@@ -63,7 +69,7 @@ class Meter:
         values = self._evaluate(view)
         if self._has_impulses:
             happened = np.where(self._impulses, values, 0.0)
-            self._integral += happened[self._shares.term] * self._faded(view.t_us)
+            self._integral += happened[self._shares.term] * self._each(self._faded(view.t_us), 1.0)
             values = np.where(self._impulses, 0.0, values)
         self.rates = values
 
@@ -75,7 +81,7 @@ class Meter:
         held_s = held_us / 1e6
         if self._beta:
             worth = -expm1(-self._beta * held_s) / self._beta
-            self._integral += self.rates[self._shares.term] * (worth * self._faded(self._until_us))
+            self._integral += self.rates[self._shares.term] * self._each(worth * self._faded(self._until_us), held_s)
         else:
             self._integral += self.rates[self._shares.term] * held_s
         self._until_us = t_us
@@ -99,6 +105,12 @@ class Meter:
         if len(groups) == 1:
             return groups[0].rates(view)
         return np.concatenate([group.rates(view) for group in groups]) if groups else np.zeros(0)
+
+    def _each(self, discounted: Vector | float, plain: float) -> Vector | float:
+        """What each share counts (n_share,): the one, or the other where it is plain."""
+        if self._shares.plain is None or not self._beta:
+            return discounted
+        return np.where(self._shares.plain, plain, discounted)
 
     def _faded(self, t_us: int) -> Vector | float:
         """exp(-β (t - t_k)) of every share."""

@@ -86,3 +86,12 @@ def test_discounting_begins_at_each_agents_own_decision() -> None:
     m.take([1], 8_000_000)
     m.watch(view(10, 0.0, 1.0))
     np.testing.assert_allclose(m.take([0, 1], 10_000_000), [np.exp(-1.0), np.exp(-0.2)])
+
+def test_a_plain_share_is_not_discounted() -> None:
+    """Costs are limited per second of time: beside a discounted reward they count every second, and events, whole."""
+    shares = Shares(np.zeros(4, np.int64), np.array([0, 1, 0, 1]), np.ones(4), np.array([False, False, True, True]))
+    m = Meter(Terms((Value(), Happened()), (1, 1), (False, True)), shares, 1, beta_per_s=0.1)
+    m.watch(view(0, 3.0))
+    m.watch(view(10, 3.0, 4.0))
+    worth = [30 * (1 - np.exp(-2)), 4 * np.exp(-1), 60.0, 4.0]
+    assert m.take([0], 20_000_000).tolist() == pytest.approx(worth, rel=1e-12)
