@@ -67,6 +67,8 @@ class Agent:
         """`actuated` as its actions name them."""
         self.policy: Policy = _Undecided()
         self.on_due: Callable[[Agent], None] | None = None
+        self.decided_us = 0
+        """When what it issues next was decided: as it woke, or later where it waits to decide with others."""
         self.wake_on_sample = False
         self.deadband = 0.0
         self._kernel, self._points = wiring.kernel, wiring.points
@@ -80,14 +82,13 @@ class Agent:
         self._compute_us = compute_us
         self._size = size_bytes(len(actuated))
         self._pending_us = -1
-        self._decided_us = 0
         self._acted_on: Vector | None = None
 
     # -- waking ----------------------------------------------------------------------------------------------------
 
     def wake(self, now_us: int) -> None:
         """Look, decide, act."""
-        self._decided_us = now_us
+        self.decided_us = now_us
         if self.on_due is not None:
             self.on_due(self)
             return
@@ -123,12 +124,12 @@ class Agent:
     # -- acting ----------------------------------------------------------------------------------------------------
 
     def issue(self, values: Any) -> None:
-        """Send an action decided at the last wake-up on its way."""
+        """Send an action decided at `decided_us` on its way."""
         # Fixed now (the field end needs a tuple anyway): a policy may write its next answer into the same array while
         # this one travels.
         if values.__class__ is not tuple:
             values = tuple(values.tolist() if isinstance(values, np.ndarray) else values)
-        action = _new(Action, (self._decided_us, values, self.name))
+        action = _new(Action, (self.decided_us, values, self.name))
         if self._compute_us:
             self._kernel.at(self._kernel.now_us + self._compute_us, self._depart, action)
         elif self._down is None:

@@ -7,6 +7,7 @@ index that does not exist, leaves that setpoint alone (NaN in the answer) and is
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cosim.encoding.spec import ActionSpec
 from cosim.points import Vector
@@ -50,6 +51,11 @@ class ActionCodec:
         known = sum(_index(value, n) >= 0 for value, n in zip(row[self._n:], self.spec.counts, strict=True))
         return int(np.isnan(row[:self._n]).sum()) + len(self.spec.counts) - known
 
+    def chooses(self, row: Vector, which: NDArray[np.bool_]) -> bool:
+        """Whether a row (width,) is one of some choices (n_choice,)."""
+        index = _index(row[0], len(which))
+        return index >= 0 and bool(which[index])
+
     def _decode_continuous(self, values: Vector) -> Vector:
         values = values if not self.spec.is_normalised else self._middle + self._half * values
         within: Vector = np.minimum(np.maximum(values, self._least), self._most)
@@ -68,10 +74,13 @@ class ActionCodec:
         return row
 
     def shown(self, setpoints: Vector) -> Vector:
-        """Setpoints (n_setpoint,) as the feature ``last_action``: [-1, 1] over the range, 0 where there is none."""
+        """Setpoints (n_setpoint,) as the feature ``last_action``: [-1, 1] over the range, 0 where there is none.
+
+        What lies beyond the range (another policy's answer) is shown as its end.
+        """
         span = np.where(self.high > self.low, self.high - self.low, 1.0)
-        shown: Vector = np.nan_to_num(2 * (setpoints - self.low) / span - 1)
-        return shown
+        shown: Vector = np.minimum(np.maximum(2 * (setpoints - self.low) / span - 1, -1.0), 1.0)
+        return np.where(np.isnan(shown), 0.0, shown)
 
 
 def _index(value: float, n: int) -> int:

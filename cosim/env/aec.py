@@ -16,8 +16,8 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import JointView
-from cosim.env.spaces import row_of, side_by_side
+from cosim.env.faces import JointView, row_for
+from cosim.env.spaces import side_by_side
 from cosim.errors import GridloopError
 from cosim.points import Vector
 from cosim.scenario.loader import LoadedScenario
@@ -54,7 +54,10 @@ class GridAECEnv(JointView, AECEnv[str, Any, Any]):  # type: ignore[misc]  # Pet
         self._show(decision)
 
     def step(self, action: Any) -> None:
-        """The selected agent's action (None: hold; of one that is over, nothing else)."""
+        """The selected agent's action (None: hold; of one that is over, nothing else).
+
+        Raises GridloopError, and stands where it stood, for what is no action of its space.
+        """
         if not self.agents:
             return
         agent = self.agent_selection
@@ -63,9 +66,9 @@ class GridAECEnv(JointView, AECEnv[str, Any, Any]):  # type: ignore[misc]  # Pet
             if self.agents and not self._waiting and not self._someone_is_over():
                 self._go_on()
             return
-        self._cumulative_rewards[agent] = 0.0
         if action is not None:
-            self._rows[agent] = row_of(self.core.specs[self._by_name[agent][1]].action, action)
+            self._rows[agent] = row_for(self.core, self._by_name[agent][1], action)
+        self._cumulative_rewards[agent] = 0.0
         self._waiting.remove(agent)
         if self._waiting:
             self._clear_rewards()

@@ -21,16 +21,17 @@ class Endings:
     """Watches the conditions of a run's end; the simulation stops as soon as one holds."""
 
     def __init__(self, simulation: Simulation, learning: Learning, learners: Sequence[AgentSpec]) -> None:
-        conditions = [(EVERYONE, condition) for condition in learning.ends_when]
+        conditions = [(EVERYONE, condition, f"learning.ends_when.{k}")
+                      for k, condition in enumerate(learning.ends_when)]
         if learning.ends_if_diverged:
-            conditions.append((EVERYONE, Condition(point="grid.converged", below=0.5)))
-        conditions += [(i, condition) for i, agent in enumerate(learners) for condition in agent.learn.dies_when]
+            conditions.append((EVERYONE, Condition(point="grid.converged", below=0.5), "learning.ends_if_diverged"))
+        conditions += [(i, condition, f"agent '{agent.name}': learn.dies_when.{k}") for i, agent in enumerate(learners)
+                       for k, condition in enumerate(agent.learn.dies_when)]
         self._simulation = simulation
-        self._owner = np.array([owner for owner, _ in conditions], np.int64)
-        try:
-            self._conditions = Conditions([condition for _, condition in conditions], simulation.points)
-        except GridloopError as error:
-            raise PluginError(str(error)) from None
+        self._owner = np.array([owner for owner, _, _ in conditions], np.int64)
+        for _, condition, where in conditions:
+            _require(condition, where, simulation)
+        self._conditions = Conditions([condition for _, condition, _ in conditions], simulation.points)
         self._held = np.zeros(len(conditions), bool)
         self.early = False
         """Whether anything has ended."""
@@ -56,3 +57,11 @@ class Endings:
         over = self._nobody.copy()
         over[owners] = True
         return over
+
+
+def _require(condition: Condition, where: str, simulation: Simulation) -> None:
+    """A point that exists; raises PluginError that says where it is asked for."""
+    try:
+        simulation.points.id_of(condition.point)
+    except GridloopError as error:
+        raise PluginError(f"{where}.point: {error}") from None

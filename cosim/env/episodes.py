@@ -40,12 +40,9 @@ class Episodes:
         self.seed_with(loaded.scenario.seed)
 
     def seed_with(self, seed: int) -> None:
-        """Begin anew with `seed`; raises GridloopError for a negative one."""
-        seed = index(seed)  # what goes on record is Python's own number
-        if seed < 0:
-            raise GridloopError(f"reset: seed {seed}; expected a whole number from 0 on")
-        self._seed, self._count = seed, 0
-        self._rng = Kernel(seed).rng("episodes")
+        """Begin anew with `seed`; raises GridloopError for one that is no whole number, or negative."""
+        self._seed, self._count = whole_seed(seed), 0
+        self._rng = Kernel(self._seed).rng("episodes")
 
     def next(self) -> LoadedScenario:
         """The scenario of the next episode; raises ScenarioError for a `vary` that does not fit."""
@@ -110,6 +107,17 @@ class Episodes:
         except ValidationError as error:
             raise ScenarioError(tuple(Problem(f"learning.episode.vary: {item['msg']}", ".".join(map(str, item["loc"])))
                                       for item in error.errors())) from None
+
+
+def whole_seed(seed: Any) -> int:
+    """A seed as Python's own number, which is what goes on record; raises GridloopError for what is none."""
+    try:
+        found = index(seed)
+    except TypeError:
+        found = -1
+    if found < 0:
+        raise GridloopError(f"reset: seed {seed!r:.40}; expected a whole number from 0 on")
+    return found
 
 
 def _require_times(duration_s: float | None, offset_s: float | None) -> None:

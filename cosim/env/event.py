@@ -26,64 +26,29 @@ from numpy.typing import NDArray
 from cosim.encoding import ActionCodec, Encoder, LearnerSpec, Senses
 from cosim.encoding.batch import ActionBatch
 from cosim.encoding.features import Encoded
+from cosim.env.decision import Decision, EnvOptions, EnvStats
 from cosim.env.endings import Endings
 from cosim.env.episodes import Episodes
 from cosim.env.metering import Metering, build_metering
-from cosim.env.who import learners_of, named_learners, require_same_actions, scenario_of
+from cosim.env.who import (
+    learners_of,
+    named_learners,
+    patterns_of,
+    require_alike,
+    require_same_actions,
+    require_same_names,
+    scenario_of,
+)
 from cosim.errors import GridloopError
 from cosim.points import Vector
 from cosim.recorder import SilentRecorder
-from cosim.scenario.learning import Discount
 from cosim.scenario.loader import LoadedScenario
 from cosim.simulation import BuildOptions, Simulation, build
 from cosim.simulation.kept import Kept
 from cosim.simulation.session import Ending, RunOptions, RunSummary, close_run, open_run
 from cosim.stopwatch import StillStopwatch
 
-
-@dataclass(frozen=True, slots=True)
-class EnvOptions:
-    """How a scenario becomes an environment.
-
-    `record` is a folder: every episode is a result in a folder of its own below it, which `gridloop replay` replays.
-    `discount`, `duration_s` and `offset_s` stand in for what the scenario says of episodes.
-    """
-
-    record: Path | None = None
-    discount: Discount | None = None
-    duration_s: float | None = None
-    offset_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What learners find at a decision instant; arrays are in the order of `EventEnv.names`, (n,) unless said.
-
-    `observation` is the flat vector of all (`EventEnv.encoder.slices`), `cost` (n, n_cost).  `terminated`: this learner
-    is over, now or before.  `truncated`: the episode's time is up.  `ended`: it is over for everyone.
-    """
-
-    t_us: int
-    due: NDArray[np.bool_]
-    observation: Encoded
-    reward: Vector
-    cost: Vector
-    dt_s: Vector
-    age_s: Vector
-    terminated: NDArray[np.bool_]
-    truncated: bool
-    ended: bool
-
-
-@dataclass(slots=True)
-class EnvStats:
-    """Counts since the environment was made."""
-
-    episodes: int = 0
-    decisions: int = 0
-    actions: int = 0
-    held_nan: int = 0
-    """Numbers of actions that were NaN: that setpoint was left as it was."""
+__all__ = ["Decision", "EnvOptions", "EnvStats", "EventEnv"]
 
 
 @dataclass(slots=True)
@@ -119,21 +84,19 @@ class EventEnv:
         """The newest decision."""
         self._out: Path | None = None
         self._kept = Kept() if kept is None else kept
-        self._agents = agents
+        self.patterns = patterns_of(agents)
         self.names: tuple[str, ...] = ()
         """Learners, in the scenario's order."""
-        learning = self.loaded.scenario.learning
-        self._reward_clip, self._end_reward = learning.reward_clip, learning.end_reward
         self._episodes = Episodes(self.loaded, records=self.options.record is not None,
                                   duration_s=self.options.duration_s, offset_s=self.options.offset_s)
         self._now = _Now(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool))
         # Looked at once and thrown away; policies of learners, which training may be about to make, are left out.
-        self.names = named_learners(self.loaded, self._kept, agents)
+        self.names = named_learners(self.loaded, self._kept, self.patterns)
         self._learn(self._built(self._episodes.latest(), None))
 
     def _learn(self, simulation: Simulation) -> None:
         """Find out who learns what, from a simulation that is thrown away."""
-        specs = learners_of(self.loaded, simulation.crew.specs, self._agents)
+        specs = learners_of(self.loaded, simulation.crew.specs, self.patterns)
         self.names = tuple(spec.name for spec in specs)
         self.agents = tuple(specs)
         self.take_rows_of([simulation.crew.learner(name) for name in self.names])
@@ -162,16 +125,20 @@ class EventEnv:
     # -- episodes --------------------------------------------------------------------------------------------------
 
     def reset(self, seed: int | None = None) -> Decision:
-        """Begin an episode and run to its first decision.  Without a seed the next episode of the last one."""
+        """Begin an episode and run to its first decision.  Without a seed the next episode of the last one.
+
+        Raises as the scenario's build does, and GridloopError for a seed that is none, a folder that holds a result,
+        and an episode whose draws (``learning.episode.vary``) make other learners; there is no episode then.
+        """
         self.close()
         if seed is not None:
             self._episodes.seed_with(seed)
-        self.episode = self._episodes.next()
-        out = self._folder()
-        self._out = out
-        self.simulation = self._built(self.episode, out)
-        self._attach()
+        episode, out = self._episodes.next(), self._folder()
+        simulation = self._built(episode, out)
+        # Only now: what could not be built is nothing that `close` could finish.
+        self.episode, self.simulation, self._out = episode, simulation, out
         self.stats.episodes += 1
+        self._attach()
         return self.advance()
 
     def _built(self, loaded: LoadedScenario, out: Path | None) -> Simulation:
@@ -189,8 +156,17 @@ class EventEnv:
     def _attach(self) -> None:
         """Meters, endings and senses of a new simulation."""
         simulation, n = self.simulation, len(self.names)
-        self._metering: Metering = build_metering(simulation, self.agents, self.loaded.registry, self.discount)
-        self._endings = Endings(simulation, self.loaded.scenario.learning, self.agents)
+        learners, learning = self.agents, self.episode.scenario.learning
+        varies = bool(learning.episode.vary)
+        if varies:
+            learners = tuple(learners_of(self.episode, simulation.crew.specs, self.patterns))
+            require_alike(self.agents, learners, self.loaded.scenario.learning, learning)
+            require_same_actions(self.specs, [simulation.crew.learner(name) for name in self.names])
+        self._metering: Metering = build_metering(simulation, learners, self.loaded.registry, self.discount)
+        if varies:
+            require_same_names((self.cost_names, self.term_names), (self._metering.cost_names, self._metering.names))
+        self._endings = Endings(simulation, learning, learners)
+        self._reward_clip, self._end_reward = learning.reward_clip, learning.end_reward
         crew = [simulation.crew.agents[name] for name in self.names]
         board, places = simulation.crew.board, list(simulation.crew.agents)
         self._crew = crew
@@ -206,13 +182,13 @@ class EventEnv:
             simulation.points.require(self._seen)
         self._shown = np.zeros(int(self._sizes[-1])) if self.encoder.wants("last_action") else None
         self._open = [simulation.crew.open_choices(name) for name in self.names]
+        self._closing = {i: is_open for i, is_open in enumerate(self._open) if is_open is not None}
         self.encoder.forget()
-        if self.loaded.scenario.learning.episode.vary:
-            require_same_actions(self.specs, [simulation.crew.learner(name) for name in self.names])
         self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False)
 
     def close(self) -> RunSummary | None:
         """End the episode; its record, if there is one, is finished."""
+        self._now.ended = True
         if self._out is None:
             return None
         out, self._out = self._out, None
@@ -228,10 +204,27 @@ class EventEnv:
     def commit(self, rows: Mapping[int | str, Any]) -> None:
         """Actions (width,) as stored rows, by name or index; those of learners that are not due are left out.
 
-        NaN leaves a setpoint as it was.  Raises GridloopError for an unknown learner or a row of another length.
+        NaN leaves a setpoint as it was, and so do an index that does not exist and a choice that is closed; all are
+        counted.  Raises GridloopError for an unknown learner or a row of another length.
         """
         self._require_episode()
         due = self.last.due.tolist() if self._now.due else [False] * len(self.names)
+        try:
+            given = self._given(rows, due)
+            if self._closing:
+                self._leave_closed(given)
+            # In the learners' order, whatever the caller's: it is the journal's, and that of draws on channels.
+            setpoints = self._actions.decode(dict(sorted(given.items())))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise GridloopError(f"actions: found {rows!r:.80}; expected a mapping of learners' names or indices to "
+                                f"numbers ({error})") from None
+        for i, decoded in setpoints.items():
+            if not isfinite(decoded.dot(decoded)):
+                self.stats.held_nan += self.codecs[i].held(np.asarray(given[i], float))
+        self._send(setpoints)
+
+    def _given(self, rows: Mapping[int | str, Any], due: Sequence[bool]) -> dict[int, Vector]:
+        """Rows (width,) of those that are due."""
         given: dict[int, Vector] = {}
         for key, row in rows.items():
             i = self._index_of(key)
@@ -241,15 +234,19 @@ class EventEnv:
                     raise GridloopError(f"action of agent '{self.names[i]}': {len(values)} numbers; expected "
                                         f"{self._actions.widths[i]}")
                 given[i] = values
-        # In the learners' order, whatever the caller's: it is the journal's, and that of draws on channels.
-        setpoints = self._actions.decode(dict(sorted(given.items())))
-        for i, decoded in setpoints.items():
-            if not isfinite(decoded.dot(decoded)):
-                self.stats.held_nan += self.codecs[i].held(np.asarray(given[i], float))
-        self._send(setpoints)
+        return given
+
+    def _leave_closed(self, given: dict[int, Vector]) -> None:
+        """No index in place of a choice that may not be taken now."""
+        for i, is_open in self._closing.items():
+            if i in given and self.codecs[i].chooses(given[i], ~is_open()):
+                given[i] = np.full(1, np.nan)
 
     def commit_setpoints(self, setpoints: Mapping[int, Vector]) -> None:
-        """Actions as setpoints (n_setpoint,) in engineering units, by index of a learner that is due."""
+        """Actions as setpoints (n_setpoint,) in engineering units, by index of a learner that is due.
+
+        They are what another policy says: no choice that is closed is looked for in them.
+        """
         self._require_episode()
         for i, values in setpoints.items():
             if not self.specs[i].action.choices:

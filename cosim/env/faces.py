@@ -21,6 +21,7 @@ from cosim.encoding.features import Encoded
 from cosim.env.event import Decision, EventEnv
 from cosim.env.spaces import action_space, observation_space, row_of
 from cosim.errors import GridloopError
+from cosim.points import Vector
 
 #: A learner's name, its index, and its part of the flat observation.
 Place = tuple[str, int, slice]
@@ -89,10 +90,15 @@ class Faces:
     def rows(self, actions: Any) -> dict[int | str, Any]:
         """Actions by name as rows by index, of those that are due; None holds.
 
-        Raises GridloopError for a name that is no learner's.
+        Raises GridloopError for a name that is no learner's and for what is no mapping.
         """
         core = self.core
-        if not actions.keys() <= self.action_spaces.keys():
+        try:
+            known = actions.keys() <= self.action_spaces.keys()
+        except AttributeError:
+            raise GridloopError(f"actions: found {actions!r:.80}; expected a mapping of agents' names to "
+                                f"actions") from None
+        if not known:
             for name in actions:
                 if name not in self.action_spaces:
                     raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(core.names)}")
@@ -101,7 +107,7 @@ class Faces:
         for i in core.due:
             action = actions.get(names[i])
             if action is not None:
-                rows[i] = row_of(core.specs[i].action, action) if mixed[i] else action
+                rows[i] = row_for(core, i, action) if mixed[i] else action
         return rows
 
     # -- infos -----------------------------------------------------------------------------------------------------
@@ -169,9 +175,24 @@ class JointView(View):
         return self.core.last.observation.copy()
 
 
+def row_for(core: EventEnv, index: int, action: Any) -> Vector:
+    """A learner's action as a stored row (width,); raises GridloopError for what is no element of its space."""
+    spec = core.specs[index].action
+    try:
+        return row_of(spec, action)
+    except (LookupError, TypeError, ValueError):
+        wanted = (f"a mapping with `continuous` ({len(spec.continuous)}) and `discrete` ({len(spec.counts)})"
+                  if spec.kind == "mixed" else "numbers only")
+        raise GridloopError(f"action of agent '{core.names[index]}': found {action!r:.60}; expected {wanted}") from None
+
+
 def begun(core: EventEnv, seed: int | None) -> Decision:
     """The first decision of an episode; raises GridloopError when there is none before its end."""
     decision = core.reset(seed)
+    if decision.ended and not decision.truncated:
+        raise GridloopError(f"the episode is over at t = {decision.t_us / 1e6:g} s, before anybody decides "
+                            f"({', '.join(core.names)}): what ends it (learning.ends_when, learning.ends_if_diverged, "
+                            f"learn.dies_when) holds as it begins")
     if decision.ended:
         raise GridloopError(f"nobody has a decision in an episode of {core.simulation.end_us / 1e6:g} s "
                             f"({', '.join(core.names)}); make it longer (learning.episode.duration_s)")

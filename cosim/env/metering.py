@@ -190,7 +190,11 @@ def _config(term: Any, registry: Registry) -> TermConfig:
 def _terms(kinds: dict[str, list[_Entry]], registry: Registry, site: RunTermSite) -> Terms:
     groups: list[TermGroup] = []
     for kind, members in kinds.items():
-        groups.append(registry.get("term", kind).build([entry.config for entry in members], site))
+        try:
+            groups.append(registry.get("term", kind).build([entry.config for entry in members], site))
+        except PluginError as error:
+            called = ", ".join(dict.fromkeys(f"'{entry.config.name or kind}'" for entry in members))
+            raise PluginError(f"rewards and costs, kind '{kind}' (terms {called}): {error}") from None
     return Terms(tuple(groups), tuple(len(members) for members in kinds.values()),
                  tuple(bool(registry.get("term", kind).impulse) for kind in kinds))
 

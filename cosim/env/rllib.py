@@ -2,7 +2,8 @@
 
 RLlib asks for an action of everyone in the observations, so an agent appears when it is due and not otherwise.  A
 reward is the integral since its own last decision.  Who dies gets its last observation and reward then; at the end
-(truncation included) everyone who ever decided does.  Ray is imported when the first such environment is made.
+(truncation included) everyone who has been asked for an action does.  Ray is imported when the first such environment
+is made.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 
 import gymnasium
 
+from cosim.env.episodes import whole_seed
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import View, begun
-from cosim.env.spaces import row_of
+from cosim.env.faces import View, begun, row_for
 from cosim.errors import GridloopError
 from cosim.scenario.loader import LoadedScenario
 
@@ -32,7 +32,9 @@ class GridSingleEnv(View, gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None,
               options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode and run to the agent's first decision; raises GridloopError when there is none in it."""
+        """Begin an episode and run to the agent's first decision; raises GridloopError when there is none in it, and
+        for a seed that is none."""
+        seed = None if seed is None else whole_seed(seed)
         super().reset(seed=seed, options=dict(options or {}))
         decision = begun(self.core, seed)
         return self._seen(decision), self._info(decision)
@@ -42,7 +44,7 @@ class GridSingleEnv(View, gymnasium.Env[Any, Any]):
 
         Raises GridloopError for an action of another size, and after the end.
         """
-        decision = self.core.step({0: row_of(self.core.specs[0].action, action)})
+        decision = self.core.step({0: row_for(self.core, 0, action)})
         over = bool(decision.terminated[0])
         return (self._seen(decision), float(decision.reward[0]), over, decision.truncated and not over,
                 self._info(decision))

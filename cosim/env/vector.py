@@ -3,7 +3,7 @@
 Every environment steps from decision to decision by its own time; rows are not at the same instant.  With
 `gymnasium.vector.AutoresetMode.NEXT_STEP` (the default) the step after an episode's end begins the next episode: its
 action is not carried out and its reward is 0.  With ``SAME_STEP`` the step that ends an episode begins the next one:
-the observation is the new one, and the old one is in infos (``final_obs``; ``final_info`` for a single learner).
+the observation is the new one, and the old one is in infos (``final_obs``; ``final_info``: all else there was).
 
 Environment `i` of a reset with ``seed=s`` runs with seed ``s + i`` (at first without one: the scenario's); nothing
 depends on how processes are scheduled.
@@ -12,7 +12,6 @@ Processes are spawned: a script needs ``if __name__ == "__main__":``.  `close` e
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from cosim.env.episodes import whole_seed
 from cosim.env.event import EnvOptions, EventEnv
 from cosim.env.faces import Faces, metadata
 from cosim.env.slots import Records, mask_counts, parts
@@ -33,6 +33,8 @@ from cosim.errors import GridloopError
 from cosim.scenario.loader import LoadedScenario
 
 Bools = NDArray[np.bool_]
+#: One for all (environment `i` gets the `i`-th after it), one for each, or None.
+Seeds = int | Sequence[int | None] | NDArray[np.integer[Any]] | None
 MultiStep = tuple[dict[str, Any], dict[str, Any], dict[str, Bools], dict[str, Bools], dict[str, dict[str, Any]]]
 
 
@@ -51,7 +53,7 @@ class VectorOptions:
 class _Rows:
     """The learners of all environments as arrays; what both kinds of vectorised environment share."""
 
-    def __init__(self, core: EventEnv, agents: Sequence[str] | None, n: int, options: VectorOptions) -> None:
+    def __init__(self, core: EventEnv, n: int, options: VectorOptions) -> None:
         modes = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
         if options.autoreset not in modes:
             raise GridloopError(f"vector_env: autoreset {options.autoreset} is not supported; expected one of: "
@@ -60,23 +62,29 @@ class _Rows:
         self.specs = core.specs
         self._seed, self._has_begun = core.loaded.scenario.seed, False
         self._masks, self._widths = parts(mask_counts(self.faces)), parts([s.action.width for s in core.specs])
-        plan = Plan.of(core, agents, explain=options.explain,
-                       same_step=options.autoreset is AutoresetMode.SAME_STEP)
+        plan = Plan.of(core, explain=options.explain, same_step=options.autoreset is AutoresetMode.SAME_STEP)
         self.workers = Workers(plan, self.faces, n, options.processes, options.timeout_s)
 
-    def reset(self, seed: int | Sequence[int | None] | None) -> Records:
+    def reset(self, seed: Seeds) -> Records:
         """The records after a reset everywhere."""
         if seed is None and not self._has_begun:
             seed = self._seed  # each its own from the first: copies of one episode are worth one
+        seeds = self._seeds(seed)
         self._has_begun = True
-        if isinstance(seed, Sequence):
-            seeds = [None if one is None else operator.index(one) for one in seed]
-        else:
-            seeds = [None if seed is None else operator.index(seed) + i for i in range(self.n)]
-        if len(seeds) != self.n:
-            raise GridloopError(f"vector_env: {len(seeds)} seeds for {self.n} environments")
         self.workers.reset(seeds)
         return self.workers.records
+
+    def _seeds(self, seed: Seeds) -> list[int | None]:
+        """A seed for each environment; raises GridloopError, before anything is sent, for one that is none."""
+        if isinstance(seed, np.ndarray) and seed.ndim:
+            seed = seed.tolist()
+        if isinstance(seed, Sequence):
+            seeds = [None if one is None else whole_seed(one) for one in seed]
+        else:
+            seeds = [None if seed is None else whole_seed(seed) + i for i in range(self.n)]
+        if len(seeds) != self.n:
+            raise GridloopError(f"vector_env: {len(seeds)} seeds for {self.n} environments")
+        return seeds
 
     def step(self, actions: Mapping[int, Any]) -> Records:
         """The records after a step with actions (n, …) by index of the learner."""
@@ -84,12 +92,20 @@ class _Rows:
         if len(records):
             records["given"] = False
         for i, action in actions.items():
-            rows = rows_of(self.specs[i].action, action, self.n)
+            rows = self._rows_for(i, action)
             if len(records):
                 records["rows"][:, self._widths[i]] = rows
                 records["given"][:, i] = True
         self.workers.step()
         return records
+
+    def _rows_for(self, index: int, action: Any) -> NDArray[np.float64]:
+        """Rows (n, width) of a learner's actions; raises GridloopError for what are none."""
+        try:
+            return rows_of(self.specs[index].action, action, self.n)
+        except (LookupError, TypeError, ValueError):
+            raise GridloopError(f"vector_env: actions of agent '{self.faces.core.names[index]}': found {action!r:.60}; "
+                                f"expected {self.n} elements of its action space side by side") from None
 
     def observation(self, shots: Records, index: int) -> Any:
         """What a learner sees everywhere: (n, size), a copy; a dictionary with its masks."""
@@ -118,11 +134,11 @@ def _outcome(records: Records) -> Records:
 class GridVectorEnv(VectorEnv[Any, Any, Any]):
     """Copies of a scenario with one learner, as `gymnasium.vector.VectorEnv`."""
 
-    def __init__(self, core: EventEnv, agents: Sequence[str] | None, n: int, options: VectorOptions) -> None:
+    def __init__(self, core: EventEnv, n: int, options: VectorOptions) -> None:
         if len(core.names) != 1:
             raise GridloopError(f"vector_env takes one learner; scenario '{core.loaded.scenario.name}' has "
                                 f"{len(core.names)}: name one of {', '.join(core.names)}, or use vector_parallel_env")
-        self._rows = _Rows(core, agents, n, options)
+        self._rows = _Rows(core, n, options)
         faces = self._rows.faces
         self.num_envs, self.agent = n, core.names[0]
         self.metadata = {**metadata(core), "autoreset_mode": options.autoreset}
@@ -131,11 +147,14 @@ class GridVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, n)
         self.action_space = batch_space(self.single_action_space, n)
 
-    def reset(self, *, seed: int | Sequence[int | None] | None = None,
+    def reset(self, *, seed: Seeds = None,
               options: Mapping[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode everywhere; with None the next of each."""
-        super().reset(seed=seed if isinstance(seed, int) else None, options=dict(options or {}))
+        """Begin an episode everywhere; with None the next of each.
+
+        Raises GridloopError for a seed that is none; every environment stands where it stood then.
+        """
         shots = self._rows.reset(seed)["now"]
+        super().reset(seed=seed if isinstance(seed, int) else None, options=dict(options or {}))
         return self._rows.observation(shots, 0), _told(self._rows.info(shots, 0), np.ones(self.num_envs, bool))
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -178,8 +197,8 @@ class GridVectorParallelEnv:
     is given is left out.
     """
 
-    def __init__(self, core: EventEnv, agents: Sequence[str] | None, n: int, options: VectorOptions) -> None:
-        self._rows = _Rows(core, agents, n, options)
+    def __init__(self, core: EventEnv, n: int, options: VectorOptions) -> None:
+        self._rows = _Rows(core, n, options)
         faces = self._rows.faces
         self.num_envs, self.possible_agents = n, list(core.names)
         self.metadata = {**metadata(core), "autoreset_mode": options.autoreset}
@@ -188,8 +207,11 @@ class GridVectorParallelEnv:
         self.action_spaces: dict[str, spaces.Space[Any]] = {
             name: batch_space(space, n) for name, space in faces.action_spaces.items()}
 
-    def reset(self, seed: int | Sequence[int | None] | None = None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        """Begin an episode everywhere; with None the next of each.  Observations and infos by agent."""
+    def reset(self, seed: Seeds = None) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Begin an episode everywhere; with None the next of each.  Observations and infos by agent.
+
+        Raises GridloopError for a seed that is none; every environment stands where it stood then.
+        """
         shots = self._rows.reset(seed)["now"]
         return self._by_agent(shots)
 
@@ -199,6 +221,8 @@ class GridVectorParallelEnv:
         Raises GridloopError for an unknown agent, for actions of another shape, and when a process fails or ends.
         """
         known = {name: i for i, name in enumerate(self.possible_agents)}
+        if not isinstance(actions, Mapping):
+            raise GridloopError(f"actions: found {actions!r:.80}; expected a mapping of agents' names to actions")
         for name in actions:
             if name not in known:
                 raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(known)}")
@@ -210,7 +234,8 @@ class GridVectorParallelEnv:
         truncations = {name: shots["truncated"] & ~over[name] for name in known}
         if renewed.any():
             for name, i in known.items():
-                infos[name] |= {"final_obs": self._rows.observation(shots, i), "_final_obs": renewed.copy()}
+                infos[name] |= {"final_obs": self._rows.observation(shots, i), "_final_obs": renewed.copy(),
+                                "final_info": self._rows.info(shots, i), "_final_info": renewed.copy()}
         return observations, rewards, over, truncations, infos
 
     def _by_agent(self, shots: Records) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
@@ -230,11 +255,11 @@ def vector_env(scenario: str | Path | LoadedScenario, n: int, agent: str | None 
     Raises as `EventEnv`, and GridloopError when there are several learners or a process cannot be started.
     """
     options, agents = options or VectorOptions(), None if agent is None else (agent,)
-    return GridVectorEnv(EventEnv(scenario, agents, overrides, options.env), agents, n, options)
+    return GridVectorEnv(EventEnv(scenario, agents, overrides, options.env), n, options)
 
 
 def vector_parallel_env(scenario: str | Path | LoadedScenario, n: int, agents: Sequence[str] | None = None,
                         overrides: Sequence[str] = (), options: VectorOptions | None = None) -> GridVectorParallelEnv:
     """`n` copies of a scenario with all its learners in processes; raises as `vector_env`."""
     options = options or VectorOptions()
-    return GridVectorParallelEnv(EventEnv(scenario, agents, overrides, options.env), agents, n, options)
+    return GridVectorParallelEnv(EventEnv(scenario, agents, overrides, options.env), n, options)

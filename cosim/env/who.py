@@ -11,6 +11,7 @@ from cosim.encoding.spec import action_differences
 from cosim.errors import GridError, GridloopError, Problem, ScenarioError
 from cosim.points import match
 from cosim.scenario.expand import expand_agents, expand_devices
+from cosim.scenario.learning import Learning
 from cosim.scenario.loader import LoadedScenario, load_scenario, load_text
 from cosim.scenario.schema import Agent as AgentSpec
 from cosim.simulation.kept import Kept
@@ -57,6 +58,34 @@ def learners_of(loaded: LoadedScenario, specs: Sequence[AgentSpec], patterns: Se
             f"scenario '{loaded.scenario.name}' has no learners: nobody of its {len(names)} agents actuates anything; "
             f"an environment needs an agent with `actuate`", "agents" if names else ""))
     return learners
+
+
+def patterns_of(agents: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Patterns of agents' names; one alone needs no list around it."""
+    return (agents,) if isinstance(agents, str) else None if agents is None else tuple(agents)
+
+
+def require_alike(first: Sequence[AgentSpec], now: Sequence[AgentSpec], before: Learning, learning: Learning) -> None:
+    """What an episode draws anew must not change who learns, what learners see, and what later rewards are worth;
+    raises GridloopError with what differs."""
+    names, found = ([spec.name for spec in specs] for specs in (first, now))
+    if names != found:
+        raise GridloopError(f"learning.episode.vary: who learns may not vary; found {', '.join(found)} in this "
+                            f"episode; expected {', '.join(names)}")
+    for one, other in zip(first, now, strict=True):
+        if (one.observe, one.learn.observe) != (other.observe, other.learn.observe):
+            raise GridloopError(f"learning.episode.vary: what agent '{one.name}' sees (`observe`, `learn.observe`) may "
+                                f"not vary: its policy would read one thing as another")
+    if before.discount != learning.discount:
+        raise GridloopError("learning.episode.vary: `learning.discount` may not vary: whoever trains has read it")
+
+
+def require_same_names(first: Sequence[tuple[str, ...]], now: Sequence[tuple[str, ...]]) -> None:
+    """Names of (costs, terms) that a trainer has read; raises GridloopError for others."""
+    for what, expected, found in zip(("costs", "terms"), first, now, strict=True):
+        if expected != found:
+            raise GridloopError(f"learning.episode.vary: names of {what} may not vary; found {', '.join(found)} in "
+                                f"this episode; expected {', '.join(expected)}")
 
 
 def require_same_actions(specs: Sequence[LearnerSpec], found: Sequence[LearnerSpec]) -> None:

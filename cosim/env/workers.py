@@ -6,7 +6,7 @@ The owner makes one block of shared memory with a record for each environment (`
 (spawned: nothing is inherited; what they need is text).  A call is a short message to every process; each works through
 its environments and answers ``ok`` or why not.  An environment's results depend on its own seed and actions alone, and
 lie in its own record: which process is faster does not matter.  A process that ends, fails or stays silent ends the
-whole: everything is closed, and the owner hears which environments it had.
+whole: everything is closed, and the owner hears which environments it had.  So does whoever interrupts a call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ import numpy as np
 from cosim.env.event import EnvOptions, EventEnv
 from cosim.env.faces import Faces, begun
 from cosim.env.slots import Records, Slot, slot_type
-from cosim.errors import GridloopError
+from cosim.errors import GridloopError, ScenarioError
+from cosim.plugins import FAMILIES, Registry
 from cosim.scenario.learning import Discount
 from cosim.scenario.loader import LoadedScenario, load_text
 from cosim.simulation.kept import Kept
@@ -56,14 +57,29 @@ class Plan:
     same_step: bool
 
     @classmethod
-    def of(cls, core: EventEnv, agents: Sequence[str] | None, *, explain: bool, same_step: bool) -> Plan:
-        """The plan that makes environments like `core`."""
+    def of(cls, core: EventEnv, *, explain: bool, same_step: bool) -> Plan:
+        """The plan that makes environments like `core`; raises GridloopError where another process could not."""
         loaded, options = core.loaded, core.options
-        return cls(loaded.text, str(loaded.path), str(loaded.base_dir), loaded.overrides,
-                   None if agents is None else tuple(agents), {
-                       "record": None if options.record is None else str(options.record),
-                       "discount": None if options.discount is None else options.discount.model_dump(),
-                       "duration_s": options.duration_s, "offset_s": options.offset_s}, explain, same_step)
+        plan = cls(loaded.text, str(loaded.path), str(loaded.base_dir), loaded.overrides, core.patterns, {
+            "record": None if options.record is None else str(options.record),
+            "discount": None if options.discount is None else options.discount.model_dump(),
+            "duration_s": options.duration_s, "offset_s": options.offset_s}, explain, same_step)
+        plan._require_registry(loaded)
+        return plan
+
+    def _require_registry(self, loaded: LoadedScenario) -> None:
+        """Plugins that were added to the scenario's registry by hand are in this process alone."""
+        installed = Registry()
+        added = [f"{family} '{kind}'" for family in FAMILIES
+                 for kind in loaded.registry.kinds(family) if kind not in installed.kinds(family)]
+        if not added or loaded.scenario.plugins:
+            return
+        try:
+            self._loaded()
+        except ScenarioError as error:
+            raise GridloopError(f"vector_env: scenario '{loaded.scenario.name}' needs plugins that only this process "
+                                f"knows ({', '.join(added)}): install them as entry points, or name their folder in "
+                                f"`plugins` ({error.problems[0]})") from None
 
     def to_json(self) -> str:
         """As text."""
@@ -186,6 +202,8 @@ class Workers:
     def __init__(self, plan: Plan, faces: Faces, n: int, processes: int | None, timeout_s: float) -> None:
         if not 1 <= n <= MAX_ENVIRONMENTS:
             raise GridloopError(f"vector_env: {n} environments; expected 1 to {MAX_ENVIRONMENTS}")
+        if processes is not None and processes < 1:
+            raise GridloopError(f"vector_env: {processes} processes; expected 1 or more, or None for one a core")
         count = min(n, processes or os.cpu_count() or 1)
         kind = slot_type(faces)
         self._timeout_s = timeout_s
@@ -222,14 +240,16 @@ class Workers:
         if not self._finalizer.alive:
             raise GridloopError("vector_env is closed")
         try:
-            for worker in self._workers:
-                worker.connection.send_bytes(message)
-        except OSError:  # the one that is gone is named below
-            pass
-        self._hear()
+            with suppress(OSError):  # the one that is gone is named below
+                for worker in self._workers:
+                    worker.connection.send_bytes(message)
+            self._hear()
+        except BaseException:  # say Ctrl-C: an answer that nobody took would pass for the next call's
+            self.close()
+            raise
 
     def _hear(self) -> None:
-        """Wait for every answer."""
+        """Wait for every answer; who calls closes everything when it raises."""
         silent: dict[Any, _Worker] = {worker.connection: worker for worker in self._workers}
         wrong: list[str] = []
         while silent and not wrong:
@@ -243,7 +263,6 @@ class Workers:
                 if answer:
                     wrong.append(answer)
         if wrong:
-            self.close()
             raise GridloopError("; ".join(wrong))
 
     def close(self) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cosim.plugins.config import PluginConfig
 from cosim.points import Ids, Vector
@@ -38,6 +38,12 @@ class TermConfig(PluginConfig):
     within: tuple[float, float] | None = Field(None, description=(
         "The weighted integrals of terms of this name are added up and kept within this, each decision."))
     per: Per = Field(Per.SECOND, description="The rate is the term's value per this: `s`, `min` or `h`.")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.within is not None and self.within[0] >= self.within[1]:
+            raise ValueError(f"within: low {self.within[0]} must be below high {self.within[1]}")
+        return self
 
 
 class TermView(NamedTuple):

@@ -44,8 +44,9 @@ class Observing(Model):
     """What a learner sees, as features: the agent's `observe` points, scaled, and what is ticked here."""
 
     scale: dict[str, Range] = Field(default_factory=dict, description=(
-        "Range of a point that becomes [-1, 1], by pattern of point names; the last that matches counts. Default: by "
-        "unit (voltages 0.9 to 1.1 pu, powers by the device's rating or the network's load, flags 0 to 1)."))
+        "Range of a point that becomes [-1, 1], by pattern of point names; the last that matches counts, and one that "
+        "matches nothing (agents may share these) says nothing. Default: by unit (voltages 0.9 to 1.1 pu, powers by "
+        "the device's rating or the network's load, flags 0 to 1)."))
     clip: float = Field(10.0, gt=0, le=1e6, description="Scaled features are cut off at ± this.")
     history: int = Field(1, ge=1, le=256, description="Frames: what is seen now, and at the last decisions before.")
     last_action: bool = Field(False, description="The last action decided, normalised.")
@@ -88,7 +89,8 @@ class Mask(Model):
     """Choices that are closed while a condition holds (an action mask of the environment)."""
 
     choices: tuple[str, ...] = Field(min_length=1, description="Patterns of names of choices.")
-    closed_when: Condition = Field(description="They may not be taken while this holds.")
+    closed_when: Condition = Field(description=(
+        "They may not be taken while this holds: an action that takes one all the same leaves everything as it is."))
 
 
 class Acting(Model):
@@ -187,8 +189,9 @@ class Learning(Model):
         "Who learns: patterns of agents' names; others keep their policies."))
     reward: tuple[dict[str, Any], ...] = Field((), description=(
         "Terms that every learner gets: mappings with `kind` (see `gridloop list`). Without any terms: voltage, "
-        "overload and losses."))
-    costs: tuple[dict[str, Any], ...] = Field((), description="Constraint signals for all, kept apart from the reward.")
+        "overload, losses and unserved demand."))
+    costs: tuple[dict[str, Any], ...] = Field((), description=(
+        "Constraint signals for all, kept apart from the reward; never discounted within a decision's interval."))
     reward_clip: tuple[float, float] | None = Field(None, description="The reward of a decision is kept within this.")
     discount: Discount | None = Field(None, description=(
         "Worth of later rewards (default: whoever trains chooses, and rewards are plain integrals)."))
@@ -199,3 +202,9 @@ class Learning(Model):
         "It ends for all when one of these holds."))
     end_reward: float = Field(0.0, description=(
         "Added to everyone's reward when it ends so (not at the end of its time)."))
+
+    @model_validator(mode="after")
+    def _ordered_clip(self) -> Self:
+        if self.reward_clip is not None and self.reward_clip[0] >= self.reward_clip[1]:
+            raise ValueError(f"reward_clip: low {self.reward_clip[0]} must be below high {self.reward_clip[1]}")
+        return self

@@ -171,7 +171,8 @@ class _Builder:
         stage = RunStage(kernel, self.duration_us, site, points, inbox, channels, outages, sensors,
                          _device_buses(groups, network), hooks.event)
         crew = self._crew(agents, Stagehands(kernel, points, inbox, channels, site, self.loaded.registry, self.step_us,
-                                             base_kw(network), hooks.event, budget), hooks)
+                                             base_kw(network), hooks.event, budget,
+                                             round(self.scenario.learning.together_s * 1e6)), hooks)
         self._disturbances(stage)
         fleet = Fleet(groups, stage.extra_bus)
         grid = self._grid(network, fleet)

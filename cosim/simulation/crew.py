@@ -42,6 +42,8 @@ class Stagehands:
     base_kw: float
     event: Callable[[str, str, str], None]
     budget: TimeBudget
+    together_us: int = 0
+    """How long agents decided outside may wait for one another."""
 
 
 class Crew:
@@ -172,7 +174,7 @@ class Crew:
     def _late(self, spec: AgentSpec, observed: Ids, actuated: Ids) -> LatePolicy:
         fallback = None if spec.fallback is None else self._policy(spec, spec.fallback, observed, actuated)
         deadline_us = None if spec.deadline_s is None else round(spec.deadline_s * 1e6)
-        return LatePolicy(deadline_us, spec.late, fallback, observed, _watch_us(spec))
+        return LatePolicy(deadline_us, spec.late, fallback, observed, self._watch_us(spec))
 
     def _late_counter(self, index: int, name: str) -> Callable[[str], None]:
         def count(why: str) -> None:
@@ -196,8 +198,14 @@ class Crew:
         assert spec.period_s is not None
         period_us = round(spec.period_s * 1e6)
         # Counted from the first decision, not from the start of the run.
-        first_us = round(spec.offset_s * 1e6) + -(-_watch_us(spec) // period_us) * period_us
+        first_us = round(spec.offset_s * 1e6) + -(-self._watch_us(spec) // period_us) * period_us
         self._hands.kernel.every(period_us, field.watch, offset_us=first_us)
+
+    def _watch_us(self, spec: AgentSpec) -> int:
+        """How long after the last action the next one counts as missing: it may wake late by its jitter, and wait for
+        others to decide with, too."""
+        waits_us = self._hands.together_us if spec.name in self._external else 0
+        return round(((spec.deadline_s or 0.0) + (spec.period_s or 0.0) + spec.jitter_s) * 1e6) + waits_us
 
     def _start(self, spec: AgentSpec, agent: Agent) -> None:
         kernel = self._hands.kernel
@@ -271,11 +279,6 @@ class Crew:
 def _seen(spec: AgentSpec, observed: Ids, actuated: Ids) -> Ids:
     """Points of an agent's reports: a learner may have the setpoints in force come with them."""
     return np.concatenate((observed, actuated)) if spec.learn.observe.acknowledged else observed
-
-
-def _watch_us(spec: AgentSpec) -> int:
-    """How long after the last action the next one counts as missing: it may wake late by its jitter, too."""
-    return round(((spec.deadline_s or 0.0) + (spec.period_s or 0.0) + spec.jitter_s) * 1e6)
 
 
 class _MisplacedError(GridloopError):

@@ -167,7 +167,9 @@ class Simulation:
         """An outside action enters: it leaves the agent as its own would."""
         # In a replay nobody stopped at the decision; DRIVE of this instant is closed all the same.
         self.kernel.enter_phase(Phase.DECIDE)
-        self.crew.agents[command.source].issue(command.values)
+        agent = self.crew.agents[command.source]
+        agent.decided_us = self.kernel.now_us  # it may have woken before, and waited for others (`together_s`)
+        agent.issue(command.values)
 
     def decide_later(self, agent: Agent) -> None:
         """An agent decided outside is due: stop between DRIVE and SOLVE, here or where its group of others is due."""

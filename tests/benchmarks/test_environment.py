@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pettingzoo", reason="PettingZoo is not installed (pip install .[env])")
 
-from benchmarks.environment import Case118, Exchange
+from benchmarks.environment import Case118, EndedError, Exchange
 from benchmarks.learner_case118 import N_ACTUATED, N_OBSERVED
 
 
@@ -19,6 +19,14 @@ def test_the_learner_on_case118_has_the_size_that_is_named(tmp_path: Path) -> No
     assert case.env.action_space("agent").shape == (N_ACTUATED,)
     assert case.through_parallel(5) > 0
     assert case.core.stats.actions == 5
+
+
+def test_steps_after_the_end_are_no_rate(tmp_path: Path) -> None:
+    """They cost a microsecond: the benchmark says so instead of counting them."""
+    case = Case118(tmp_path)
+    case.core.simulation.end_us = 3_000_000
+    with pytest.raises(EndedError, match=r"at t = 3\.0 s"):
+        case.through_parallel(5)
 
 
 def test_both_sides_of_the_exchange_do_as_many_decisions(tmp_path: Path) -> None:

@@ -82,7 +82,10 @@ def test_encode_undoes_decode(numbers: list[float], steps: int, closed: int) -> 
 
 def test_last_action_is_shown_over_the_range() -> None:
     """-1 and 1 at its ends, 0 where nothing was decided."""
-    assert ActionCodec(ActionSpec((Q, P))).shown(np.array([300.0, np.nan])).tolist() == [1.0, 0.0]
+    codec = ActionCodec(ActionSpec((Q, P)))
+    assert codec.shown(np.array([300.0, np.nan])).tolist() == [1.0, 0.0]
+    assert codec.shown(np.array([3000.0, -1e9])).tolist() == [1.0, -1.0]
+    assert codec.shown(np.array([-np.inf, np.inf])).tolist() == [-1.0, 1.0]
 
 
 def test_many_actions_are_decoded_as_each_alone_and_never_beyond_a_range() -> None:

@@ -72,6 +72,29 @@ def test_an_index_that_does_not_exist_is_counted() -> None:
         assert env.stats.held_nan == held, row
 
 
+def test_a_closed_choice_is_held_and_counted() -> None:
+    """It may not be taken; setpoints from elsewhere are none of the learner's choices."""
+    masks = [{"choices": ["charge"], "closed_when": {"point": "bat1.soc", "above": 0.1}}]
+    env = made(learner(1, learn={"act": {"choices": CHOICES, "masks": masks}}))
+    env.reset(1)
+    asked = lambda: float(env.simulation.points.read("bat1.p_set_kw"))  # noqa: E731
+    for row, held, p_kw in ((0.0, 1, np.nan), (1.0, 1, 0.0), (0.0, 2, 0.0)):
+        env.step({0: [row]})
+        assert (env.stats.held_nan, asked()) == (held, pytest.approx(p_kw, nan_ok=True))
+    env.commit_setpoints({0: np.array([-100.0])})
+    env.advance()
+    assert (env.stats.held_nan, asked()) == (2, -100.0)
+
+
+def test_last_action_stays_in_its_space() -> None:
+    """Another policy may command more than the learner's own range."""
+    env = made(learner(1, policy={"kind": "constant", "values": [90.0]}, learn={
+        "observe": {"last_action": True}, "act": {"range": {"bat1.p_set_kw": [-40, 40]}}}))
+    env.reset(1)
+    env.commit_setpoints(env.scripted())
+    assert env.advance().observation[3] == 1.0
+
+
 def test_actions_enter_in_the_learners_order(tmp_path: Path) -> None:
     """Whatever the caller's: the journal, and so the digest, does not depend on it."""
     for k, order in enumerate(((0, 1, 2), (2, 0, 1))):
@@ -100,6 +123,11 @@ def test_an_instant_is_remembered_once() -> None:
     (lambda env: env.step({}), r"no episode has begun; call reset\(\)"),
     (lambda env: env.advance(), r"no episode has begun; call reset\(\)"),
     (lambda env: env.reset(-1), "reset: seed -1; expected a whole number from 0 on"),
+    (lambda env: env.reset(1.5), "reset: seed 1.5; expected a whole number from 0 on"),
+    (lambda env: (env.reset(), env.step({0: "abc"})), "found {0: 'abc'}; expected .* numbers"),
+    (lambda env: (env.reset(), env.step({0: np.array(["a"])})), "expected a mapping of learners' names or indices"),
+    (lambda env: (env.reset(), env.step([0.0])), r"actions: found \[0.0\]; expected a mapping"),
+    (lambda env: (env.reset(), env.close(), env.step({})), "the episode has ended"),
     (lambda env: (env.reset(), env.step({7: [0.0]})),
      "unknown agent 7; learners are 0 to 2: agent_1, agent_2, agent_3"),
     (lambda env: (env.reset(), env.step({-1: [0.0]})), "unknown agent -1"),
@@ -134,6 +162,18 @@ def test_an_action_that_cannot_be_taken_is_refused_at_once(act: dict[str, Any], 
     """A value that the point would refuse every time, and patterns that mean nothing."""
     with pytest.raises(PluginError, match=words):
         made(learner(1, learn={"act": act}))
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"learning": {"ends_when": [{"point": "bat1.soc", "below": 0}, {"point": "bat1.sox", "below": 0}]}},
+     "^learning.ends_when.1.point: unknown point 'bat1.sox'; did you mean bat1.soc"),
+    ({"agents": [learner(1, learn={"dies_when": [{"point": "nope", "below": 0}]})]},
+     "^agent 'agent_1': learn.dies_when.0.point: unknown point 'nope'"),
+])
+def test_a_condition_on_no_point_says_which_it_is(changes: dict[str, Any], words: str) -> None:
+    """Among many, the one to mend."""
+    with pytest.raises(PluginError, match=words):
+        made(**changes)
 
 
 # -- building --------------------------------------------------------------------------------------------------------
@@ -187,6 +227,27 @@ def test_what_is_drawn_must_not_change_actions() -> None:
     env.reset(1)
     env.step({0: [1.0]})
     assert env.simulation.points.read("bat1.p_set_kw") == 40.0
+
+
+def test_what_could_not_begin_is_not_closed(tmp_path: Path) -> None:
+    """A reset that fails leaves no episode behind: neither to go on with, nor one that `close` would finish."""
+    options = EnvOptions(record=tmp_path)
+    foreign = tmp_path / "episode-000001" / "manifest.json"
+    foreign.parent.mkdir()
+    foreign.write_text("{}")
+    env, late = made(options=options), made(options=options)
+    env.reset(1)
+    env.step({0: [0.5]})
+    with pytest.raises(RecordError, match="holds a result already"):
+        late.reset(1)
+    assert late.close() is None
+    with pytest.raises(RecordError, match="holds a result already"):
+        env.reset()
+    with pytest.raises(GridloopError, match=r"the episode has ended; call reset\(\)"):
+        env.step({0: [0.5]})
+    assert env.close() is None
+    assert foreign.read_text() == "{}"
+    assert replay(tmp_path / "episode-000000").same
 
 
 def test_a_killed_episode_says_that_it_was(tmp_path: Path) -> None:

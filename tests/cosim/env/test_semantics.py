@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cosim.env import EnvOptions, EventEnv
+from cosim.env import EnvOptions, EventEnv, parallel_env, single_agent
 from cosim.errors import GridloopError
 from cosim.replay import replay
 from cosim.scenario.learning import Discount
@@ -283,44 +283,39 @@ def test_a_condition_or_a_power_flow_without_solution_ends_all(why: str) -> None
 
 
 def test_an_end_at_the_last_instant_is_an_end() -> None:
-    """What terminates at the end of the time is terminated."""
-    env = made(learning={"reward": [LOSSES], "ends_when": [{"point": "bat1.soc", "above": 0.1}]})
-    decision = env.reset(1)
-    assert decision.ended
-    assert decision.terminated.all()
-    assert decision.t_us <= 1
+    """What comes true with the last publish of all terminates: the time is up, and no view calls that a truncation."""
+    free = made(duration_s=10)
+    free.reset(1)
+    soc, published = free.simulation.points.id_of("bat1.soc"), []
+    free.simulation.watchers.append(lambda view: published.append((view.t_us, float(view.values[soc]))))
+    for _ in range(2):
+        free.step({0: [1.0]})
+    (_, before), (t_us, after) = published[-2:]
+    assert t_us == 10_000_000
+    assert after < before
+    ends = [{"point": "bat1.soc", "below": (before + after) / 2}]
+    learning = {"reward": [LOSSES], "end_reward": -5.0, "ends_when": ends}
+    view = parallel_env(loaded(duration_s=10, learning=learning))
+    view.reset(seed=1)
+    for k in range(2):
+        _, rewards, terminations, truncations, _ = view.step({"agent_1": np.ones(1)})
+        assert list(terminations.values()) == [k == 1] * 3
+        assert not any(truncations.values())
+    last = view.core.last
+    assert (last.t_us, last.ended, last.terminated.tolist()) == (10_000_000, True, [True] * 3)
+    assert all(reward <= -5 for reward in rewards.values())
 
 
-# -- (h) late actions ------------------------------------------------------------------------------------------------
+def test_an_episode_over_as_it_begins_is_over() -> None:
+    """Before anybody decides; views of one learner say what it is that holds."""
+    learning = {"reward": [LOSSES], "ends_when": [{"point": "bat1.soc", "above": 0.1}]}
+    decision = made(learning=learning).reset(1)
+    assert (decision.ended, decision.terminated.all(), decision.t_us) == (True, True, 0)
+    with pytest.raises(GridloopError, match=r"the episode is over at t = 0 s, before anybody decides \(agent_1\)"):
+        single_agent(loaded(learner(1), learning=learning)).reset(seed=1)
 
 
-@pytest.mark.parametrize(("late", "expected"), [
-    ({}, 20.0), ({"late": "zero"}, 0.0), ({"late": "drop"}, None),
-    ({"late": "fallback", "fallback": {"kind": "constant", "values": [7.0]}}, 7.0)])
-def test_a_learner_too_slow_is_late(late: dict[str, Any], expected: float | None) -> None:
-    """`compute_s` beyond `deadline_s`: its action is not carried out, and what `late` says is."""
-    slow = learner(1, compute_s=2.0, deadline_s=1.0, **late)
-    resting = {"name": "resting", "policy": {"kind": "constant", "values": [20.0]}, "period_s": 60,
-               "authority": "schedule", "actuate": ["bat1.p_set_kw"]}
-    agents = (slow, resting) if late.get("late") in (None, "drop") else (slow,)
-    env = made(*agents, learning={"reward": [LOSSES], "agents": ["agent_1"]})
-    env.reset(1)
-    env.step({0: [0.9]})
-    assert env.simulation.points.read("agent.agent_1.late") == 1
-    asked = env.simulation.points.read("bat1.p_set_kw")
-    assert asked == (20.0 if expected is None else expected)
-
-
-def test_a_learner_in_time_is_not_late() -> None:
-    """The action is carried out when it has been computed."""
-    env = made(learner(1, compute_s=2.0, deadline_s=2.5))
-    env.reset(1)
-    env.step({0: [0.9]})
-    assert env.simulation.points.read("agent.agent_1.late") == 0
-    assert env.simulation.points.read("bat1.p_set_kw") == 90.0
-
-
-# -- (i) rewards -----------------------------------------------------------------------------------------------------
+# -- (h) rewards -----------------------------------------------------------------------------------------------------
 
 TERMS = [LOSSES, {"kind": "sum", "name": "charge", "points": ["bat*.soc"], "weight": 0.3, "per": "min"},
          {"kind": "change", "name": "moves", "points": ["bat*.p_set_kw"], "weight": -2.0}]

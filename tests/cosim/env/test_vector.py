@@ -17,6 +17,7 @@ pytest.importorskip("gymnasium", reason="Gymnasium is not installed (pip install
 
 from gymnasium.vector import AutoresetMode
 
+import cosim.env.workers
 from cosim.env import (
     EnvOptions,
     VectorOptions,
@@ -26,7 +27,9 @@ from cosim.env import (
     vector_parallel_env,
 )
 from cosim.errors import GridloopError
+from cosim.plugins import Registry
 from cosim.replay import replay
+from cosim.scenario.loader import load_text
 from tests.cosim.env.worlds import LOSSES, learner, loaded
 
 SHORT = EnvOptions(duration_s=20)
@@ -121,6 +124,25 @@ def test_same_step_hands_over_the_last_observation() -> None:
     assert steps[3][3].all()
 
 
+def test_same_step_hands_over_what_the_last_step_cost() -> None:
+    """With several learners too: costs, terms and times of the step that ended the episode."""
+    scenario = loaded(learning={"reward": [LOSSES], "costs": [{"kind": "voltage", "name": "low", "low": 1.0}]})
+    options = VectorOptions(processes=1, autoreset=AutoresetMode.SAME_STEP, env=SHORT)
+    one = parallel_env(scenario, options=SHORT)
+    one.reset(seed=1)
+    with closing(vector_parallel_env(scenario, 2, options=options)) as envs:
+        envs.reset(seed=1)
+        while one.agents:
+            *_, infos = envs.step({"agent_1": np.ones((2, 1))})
+            *_, told = one.step({"agent_1": np.ones(1)})
+            for name, info in told.items():
+                final = infos[name].get("final_info", infos[name])
+                assert {key: final[key][0] for key in info} == info
+                assert ("final_info" in infos[name]) is not one.agents
+    assert infos["agent_1"]["_final_info"].tolist() == [True, True]
+    assert infos["agent_1"]["final_info"]["cost.low"][0] > infos["agent_1"]["cost.low"][0] == 0
+
+
 def test_several_learners_are_arrays_by_agent() -> None:
     """As `parallel_env` gives them, agents that die included; who is left out holds."""
     dying = learner(3, period_s=7, learn={"dies_when": [{"point": "bat3.soc", "below": 0.45}]})
@@ -182,6 +204,41 @@ def test_a_process_that_dies_is_named_and_everything_is_closed() -> None:
     envs.close()
 
 
+def test_an_interrupted_call_closes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that nobody waited for would pass for that of the next call."""
+    envs = vector_env(loaded(), 2, "agent_1", options=VectorOptions(processes=1, env=SHORT))
+    envs.reset(seed=1)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cosim.env.workers, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        envs.step(np.zeros((2, 1), np.float32))
+    monkeypatch.undo()
+    with pytest.raises(GridloopError, match="vector_env is closed"):
+        envs.step(np.zeros((2, 1), np.float32))
+    envs.close()
+
+
+def test_seeds_are_looked_at_before_they_are_sent() -> None:
+    """One bad seed is refused, and nothing is closed for it; arrays of whole numbers are as good as lists."""
+    with closing(vector_env(loaded(), 2, "agent_1", options=VectorOptions(processes=1, env=SHORT))) as envs:
+        seen, _ = envs.reset(seed=[5, 6])
+        for bad in ([1, -2], [1, 1.5], np.array([1.0, 2.0]), -1, 2.5, "ab"):
+            with pytest.raises(GridloopError, match="expected a whole number from 0 on"):
+                envs.reset(seed=bad)
+        for good in (np.array([5, 6]), np.int64(5), 5):
+            assert envs.reset(seed=good)[0].tolist() == seen.tolist()
+        for bad, found in (("abc", "'abc'"), ([["x"], ["y"]], r"\[\['x'\]")):
+            with pytest.raises(GridloopError, match=f"actions of agent 'agent_1': found {found}.* expected 2 elements"):
+                envs.step(bad)
+    with closing(vector_parallel_env(loaded(), 1, "agent_1", options=VectorOptions(processes=1, env=SHORT))) as many:
+        with pytest.raises(GridloopError, match="expected a mapping of agents' names to actions"):
+            many.step(["agent_1"])
+        assert list(many.reset(seed=np.array([1]))[0]) == ["agent_1"]
+
+
 def test_what_a_process_refuses_reaches_its_owner() -> None:
     """An error inside is raised outside, with the environment's number, and closes everything."""
     envs = vector_env(loaded(learner(1, offset_s=30)), 1, options=VectorOptions(env=SHORT))
@@ -200,8 +257,35 @@ def test_what_the_owner_refuses_starts_nothing() -> None:
     for n in (0, 5_000):
         with pytest.raises(GridloopError, match=f"vector_env: {n} environments; expected 1 to 4096"):
             vector_env(loaded(), n, "agent_1")
+    for processes in (0, -1):
+        with pytest.raises(GridloopError, match=f"vector_env: {processes} processes; expected 1 or more, or None"):
+            vector_env(loaded(), 2, "agent_1", options=VectorOptions(processes=processes))
     with pytest.raises(GridloopError, match="expected one of: NextStep, SameStep"):
         vector_env(loaded(), 2, "agent_1", options=VectorOptions(autoreset=AutoresetMode.DISABLED))
+
+
+def test_plugins_of_this_process_alone_are_refused() -> None:
+    """Whoever registered a term by hand hears that other processes cannot know it; unused it is no harm."""
+    registry = Registry()
+    plain = registry.get("term", "sum")
+
+    class Mine(plain):  # type: ignore[misc]  # made from what the registry holds
+        kind = "mine"
+
+        class Config(plain.Config):  # type: ignore[misc]
+            kind: str = "mine"
+
+    registry.add(Mine, origin="here")
+    for term, fits in (({**LOSSES, "kind": "mine"}, False), (LOSSES, True)):
+        text = loaded(learner(1), learning={"reward": [term]} if fits else {"reward": [LOSSES]}).text
+        text = text if fits else text.replace("kind: sum", "kind: mine")
+        scenario = load_text(text, path=Path("three.yaml"), registry=registry)
+        if fits:
+            with closing(vector_env(scenario, 1, options=VectorOptions(env=SHORT))) as envs:
+                envs.reset(seed=1)
+            continue
+        with pytest.raises(GridloopError, match=r"needs plugins that only this process knows \(term 'mine'\)"):
+            vector_env(scenario, 1, options=VectorOptions(env=SHORT))
 
 
 def test_each_environment_records_its_own_episodes(tmp_path: Path) -> None:

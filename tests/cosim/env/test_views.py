@@ -202,6 +202,30 @@ def test_actions_of_every_kind_become_rows() -> None:
     assert row_of(env.core.specs[0].action, np.int64(1)).tolist() == [1.0]
 
 
+def test_what_is_no_action_is_refused_in_every_view() -> None:
+    """Text, half an action, an array in place of two parts, a list in place of a mapping: one message each."""
+    mixed = learner(2, actuate=["bat2.p_set_kw", "bat2.q_set_kvar"],
+                    learn={"act": {"range": {"*": [-9, 9]}, "levels": {"*kvar": 3}}})
+    many, turns, one = parallel_env(loaded(mixed)), aec_env(loaded(mixed)), single_agent(loaded(mixed))
+    many.reset(seed=1), turns.reset(seed=1), one.reset(seed=1)
+    for action in (np.zeros(2), {"continuous": np.zeros(1)}, "abc"):
+        for step in (lambda: many.step({"agent_2": action}), lambda: turns.step(action), lambda: one.step(action)):  # noqa: B023  # called at once
+            with pytest.raises(GridloopError, match=r"action of agent 'agent_2': found .*; expected a mapping with "
+                                                    r"`continuous` \(1\) and `discrete` \(1\)"):
+                step()
+    plain = single_agent(loaded(learner(1)))
+    plain.reset(seed=1)
+    with pytest.raises(GridloopError, match="action of agent 'agent_1': found 'abc'; expected numbers only"):
+        plain.step("abc")
+    with pytest.raises(GridloopError, match=r"actions: found \[0, 0\]; expected a mapping of agents' names"):
+        many.step([0, 0])
+    many.step({"agent_2": {"continuous": np.ones(1), "discrete": [0]}})  # none of it has changed anything
+    for seed in (1.5, -1, "a"):
+        with pytest.raises(GridloopError, match=f"reset: seed {seed!r}; expected a whole number"):
+            one.reset(seed=seed)
+    one.reset(seed=np.int64(1))
+
+
 def test_unknown_agents_and_wrong_sizes_are_refused_in_every_view() -> None:
     """Before anything is sent."""
     env = parallel_env(loaded())
