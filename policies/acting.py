@@ -28,7 +28,7 @@ from cosim.encoding import ActionCodec, Encoder, LearnerSpec, Senses
 from cosim.errors import PluginError
 from cosim.plugins import PluginConfig, Situation
 from cosim.points import Vector
-from policies.bundle import Bundle, BundleError, GroupBundle, normalised
+from policies.bundle import BundleError, GroupBundle, normalised
 from policies.description import NetworkError
 from policies.inference import Network, bundle_of, network_of, stamp_of
 from policies.numpy_actor import Floats
@@ -80,7 +80,7 @@ class TrainedPolicy:
         try:
             stamp = stamp_of(folder)
             bundle = bundle_of(folder, stamp)
-            name = _group_name(bundle, config.group, spec.group)
+            name = bundle.group_for(spec.group, config.group)
             _refuse_other(folder, bundle.group(name), spec)
             network = network_of(cls.kind, folder, name, stamp)
         except (BundleError, NetworkError) as error:
@@ -94,8 +94,11 @@ class TrainedPolicy:
             raise PluginError(f"agent '{self._situation.name}': its trained policy sees {self._n} points, and was "
                               f"shown {len(observation)} (as a `fallback` it cannot see `acknowledged` ones)")
         flat = self._encoder.encode(observation, self._sensed(t_us))
-        outputs, self._hidden = self._network.forward(flat[None], self._hidden)
-        setpoints = self._decided(outputs)
+        masks = None if self._open is None else self._open()[None]
+        rows, self._hidden = self._network.decide(flat[None], self._hidden, masks, self._rng)
+        setpoints = self._codec.decode(rows[0].astype(np.float64))
+        if np.isnan(rows[0]).all():
+            self._tell_held()
         if self._shown is not None:
             self._shown[:] = self._codec.shown(setpoints)
         self._encoder.remember(observation, self._all)
@@ -112,18 +115,8 @@ class TrainedPolicy:
         senses.clock_us = situation.clock_us(t_us)
         return senses
 
-    def _decided(self, outputs: Floats) -> Vector:
-        if not np.isfinite(outputs).all():
-            self._hold()
-            return np.full(len(self._spec.action.setpoints), np.nan)
-        answers = self._network.answers
-        masks = None if self._open is None else self._open()[None]
-        rows = answers.best(outputs, masks) if self._rng is None else answers.drawn(outputs, self._rng, masks)[0]
-        return self._codec.decode(rows[0].astype(np.float64))
-
-    def _hold(self) -> None:
+    def _tell_held(self) -> None:
         self.held += 1
-        self._hidden = None  # a memory that is not finite stays so for ever
         if self.held == 1:
             logger.warning("agent %s: its trained policy answered numbers that are not finite; the setpoints are held",
                            self._situation.name)
@@ -166,17 +159,6 @@ class Numpy(TrainedPolicy):
 
 
 # -- whether it fits --------------------------------------------------------------------------------------------------
-
-
-def _group_name(bundle: Bundle, wanted: str | None, own: str) -> str:
-    if wanted is not None:
-        return wanted
-    if own in bundle.groups:
-        return own
-    if len(bundle.groups) == 1:
-        return next(iter(bundle.groups))
-    raise BundleError(f"the agent's group is '{own}', and the bundle has {', '.join(bundle.groups)}; say which with "
-                      f"`group`")
 
 
 def _refuse_other(folder: Path, trained: GroupBundle, here: LearnerSpec) -> None:

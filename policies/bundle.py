@@ -28,8 +28,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from cosim.encoding import LearnerSpec
 from cosim.errors import GridloopError
+from cosim.scenario.learning import Discount
 from cosim.scenario.loader import LoadedScenario
 from policies.description import Description, NetworkError
+from policies.durable import sync_names, write_through
 
 FORMAT = 1
 ABOUT, WEIGHTS = "bundle.json", "weights.safetensors"
@@ -84,7 +86,11 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path, *, weights: bool = True) -> Self:
-        """Read and check a bundle; without `weights` only what it is.  Raises BundleError for anything else."""
+        """Read and check a bundle; without `weights` only what it is.  Raises BundleError for anything else.
+
+        One that a killed `save` had put aside and not yet replaced is still the bundle of that folder.
+        """
+        folder = standing(folder)
         about = _about(folder)
         file = folder / ABOUT
         groups = {name: _group(file, name, data) for name, data in about["groups"].items()}
@@ -118,6 +124,17 @@ class Bundle:
             raise BundleError(f"the bundle has no group '{name}'; it has {', '.join(self.groups)}")
         return self.groups[name]
 
+    def group_for(self, own: str, wanted: str | None = None) -> str:
+        """Which group acts for an agent of the group `own`: the `wanted` one, its own, or the only one there is."""
+        if wanted is not None:
+            return wanted
+        if own in self.groups:
+            return own
+        if len(self.groups) == 1:
+            return next(iter(self.groups))
+        raise BundleError(f"the agent's group is '{own}', and the bundle has {', '.join(self.groups)}; say which with "
+                          f"`group`")
+
     def _about(self) -> dict[str, Any]:
         groups = {name: {"spec": group.spec.to_dict(), "members": [spec.to_dict() for spec in group.distinct()],
                          "network": group.network.to_dict()} for name, group in self.groups.items()}
@@ -139,6 +156,24 @@ def scenario_digest(loaded: LoadedScenario) -> str:
 def onnx_file(folder: Path, group: str) -> Path:
     """Where the network of a group is kept for runs without torch."""
     return folder / f"actor.{group}.onnx"
+
+
+def standing(folder: Path) -> Path:
+    """Where the bundle of a folder is: there, or put aside where a `save` was killed between its two renames."""
+    aside = _beside(folder, "old")
+    return aside if not folder.exists() and (aside / ABOUT).is_file() else folder
+
+
+def bring_back(folder: Path) -> None:
+    """Put a bundle back in its place that a killed `save` left aside; only for who alone writes there."""
+    place = standing(folder)
+    if place != folder:
+        place.rename(folder)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    folder = folder if folder.name else folder.absolute()
+    return folder.with_name(f".{folder.name}.{what}")
 
 
 def read_limited(file: Path, most: int) -> bytes:
@@ -173,6 +208,13 @@ def _about(folder: Path) -> dict[str, Any]:
     for key, expected in kinds.items():
         if not isinstance(about.get(key), expected):
             raise BundleError(f"{file}: `{key}` is {about.get(key)!r:.40}; expected a mapping")
+    if about["discount"] is not None:
+        try:
+            Discount.model_validate(about["discount"])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BundleError(f"{file}: discount.{'.'.join(map(str, first['loc']))}: {first['msg']}; found "
+                              f"{first['input']!r:.40}") from None
     if not 1 <= len(about["groups"]) <= MAX_GROUPS:
         raise BundleError(f"{file}: {len(about['groups'])} groups; expected 1 to {MAX_GROUPS}")
     return about
@@ -258,29 +300,44 @@ def _filled(file: Path, name: str, group: GroupBundle, arrays: Mapping[str, NDAr
 
 def _write(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Into a folder beside, then renamed: nobody finds half a bundle."""
-    try:
-        from safetensors.numpy import save
-    except ImportError:
-        raise BundleError("writing weights needs safetensors: pip install 'gridloop[rl]'") from None
     if folder.exists() and not (folder / ABOUT).is_file():
         raise BundleError(f"{folder}: exists and is no bundle; choose another place")
-    fresh, old = (folder.with_name(f".{folder.name}.{what}") for what in ("new", "old"))
+    files = _files(folder, about, arrays)
+    fresh, old = _beside(folder, "new"), _beside(folder, "old")
     try:
-        text = json.dumps(about, indent=1, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BundleError(f"{folder}: cannot be written as JSON ({error}); expected plain data, finite "
-                          f"numbers") from None
-    try:
+        bring_back(folder)
         for left in (fresh, old):
             if left.exists():
                 shutil.rmtree(left)
         fresh.mkdir(parents=True)
-        (fresh / ABOUT).write_text(text + "\n", encoding="utf-8")
-        (fresh / WEIGHTS).write_bytes(save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)}))
+        for name, data in files.items():
+            write_through(fresh / name, data)
+        sync_names(fresh)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
+        sync_names(fresh.parent)
         if old.exists():
             shutil.rmtree(old)
     except OSError as error:
         raise BundleError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+def _files(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, bytes]:
+    """What a bundle's files hold, by name; nothing that `load` would refuse."""
+    try:
+        from safetensors.numpy import save
+    except ImportError:
+        raise BundleError("writing weights needs safetensors: pip install 'gridloop[rl]'") from None
+    try:
+        text = json.dumps(about, indent=1, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{folder}: cannot be written as JSON ({error}); expected plain data, finite "
+                          f"numbers") from None
+    found = {ABOUT: text.encode(),
+             WEIGHTS: save({name: np.asarray(arrays[name], order="C") for name in sorted(arrays)})}
+    for name, most in ((ABOUT, MAX_ABOUT_BYTES), (WEIGHTS, MAX_WEIGHTS_BYTES)):
+        if len(found[name]) > most:
+            raise BundleError(f"{folder}: {name} would hold {len(found[name]):,} bytes; expected at most {most:,}, as "
+                              f"no more is read again; smaller networks or fewer groups would do")
+    return found

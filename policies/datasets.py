@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from cosim.encoding import LearnerSpec
 from cosim.errors import FolderError, RecordError
+from cosim.scenario.learning import Discount
+from policies.training.algorithm import problems
 from policies.training.transitions import Array, Transitions
 
 FORMAT = 1
@@ -39,10 +41,13 @@ GAMMA = 0.99
 MINARI_VERSION = "0.5.0"
 METADATA = "metadata.json"
 #: Limits of what is read and written; Minari reads one batch an episode, and no batch is longer than this.
-MAX_STEPS, MAX_EPISODES, MAX_METADATA_BYTES = 131_071, 1_000_000, 16 * 2**20
+MAX_STEPS, MAX_EPISODES, MAX_METADATA_BYTES, MAX_EPISODE_BYTES = 131_071, 1_000_000, 16 * 2**20, 2 * 2**30
+
+#: Most numbers of an observation or an action.
+MAX_WIDTH = 100_000
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-]{0,63}")
-_SPEC, _SPECS = TypeAdapter(LearnerSpec), TypeAdapter(tuple[LearnerSpec, ...])
+_SPEC, _SPECS, _COSTS = TypeAdapter(LearnerSpec), TypeAdapter(tuple[LearnerSpec, ...]), TypeAdapter(tuple[str, ...])
 _OWN = ("format", "group", "spec", "members", "cost_names")
 
 
@@ -109,8 +114,11 @@ class Dataset:
         try:
             folder.mkdir(parents=True)
             size = sum(_write(folder, i, episode, self.spec) for i, episode in enumerate(self.episodes))
-            metadata = self._metadata(f"{namespace}/{self.group}-v0", size)
-            (folder / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(self._metadata(f"{namespace}/{self.group}-v0", size), indent=1) + "\n"
+            if len(text) > MAX_METADATA_BYTES:
+                raise DatasetError(f"{folder / METADATA}: would hold {len(text):,} bytes; expected at most "
+                                   f"{MAX_METADATA_BYTES:,}, as no more is read again")
+            (folder / METADATA).write_text(text, encoding="utf-8")
         except OSError as error:
             raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from None
         return folder
@@ -134,13 +142,17 @@ class Dataset:
         ours = metadata["gridloop"]
         try:
             spec, members = _SPEC.validate_python(ours["spec"]), _SPECS.validate_python(ours["members"])
-            n, costs, group = int(metadata["total_episodes"]), tuple(map(str, ours["cost_names"])), str(ours["group"])
-        except (ValidationError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{data / METADATA}: {type(error).__name__}: {error!s:.200}") from None
-        if not 0 <= n <= MAX_EPISODES:
-            raise DatasetError(f"{data / METADATA}: total_episodes is {n}; expected at most {MAX_EPISODES:,}")
+            n, costs, group = int(metadata["total_episodes"]), _COSTS.validate_python(ours["cost_names"]), ours["group"]
+            Discount.model_validate(ours.get("discount") or {"gamma": GAMMA, "per_s": spec.period_s})
+        except (ValidationError, KeyError, TypeError, ValueError, OverflowError) as error:
+            what = problems(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error!s:.200}"
+            raise DatasetError(f"{data / METADATA}: {what}") from None
         about = {key: value for key, value in ours.items() if key not in _OWN}
-        return cls(group, spec, costs, tuple(_read(data / str(i), spec) for i in range(n)), about, members)
+        _check_about(data / METADATA, (n, group), (spec, *members), about)
+        episodes = tuple(_read(data / str(i), spec, len(costs)) for i in range(n))
+        if len({episode.masks is None for episode in episodes}) > 1:
+            raise DatasetError(f"{data}: some episodes have masks (infos.mask), some have none; expected all or none")
+        return cls(group, spec, costs, episodes, about, members)
 
 
 def load_all(path: Path) -> tuple[Dataset, ...]:
@@ -190,7 +202,11 @@ def _write(folder: Path, number: int, episode: Episode, spec: LearnerSpec) -> in
         file.write_batch(batch)
     about = {"id": number, "total_steps": steps, "seed": episode.seed, "agent": episode.agent}
     (place / METADATA).write_text(json.dumps(about), encoding="utf-8")
-    return int((place / "part-0.arrow").stat().st_size)
+    found = int((place / "part-0.arrow").stat().st_size)
+    if found > MAX_EPISODE_BYTES:
+        raise DatasetError(f"{place}: {found:,} bytes; expected at most {MAX_EPISODE_BYTES:,} an episode, as no more "
+                           f"is read again; record shorter episodes")
+    return found
 
 
 def _padded(values: Array) -> Array:
@@ -217,12 +233,7 @@ def _actions(rows: Array, spec: LearnerSpec) -> Any:
 
 def _metadata(data: Path) -> dict[str, Any]:
     file = data / METADATA
-    try:
-        if file.stat().st_size > MAX_METADATA_BYTES:
-            raise DatasetError(f"{file}: larger than {MAX_METADATA_BYTES:,} bytes")
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from None
+    metadata = _json(file)
     if not isinstance(metadata, dict) or not isinstance(metadata.get("gridloop"), dict):
         raise DatasetError(f"{file}: not recorded by gridloop (no `gridloop` entry with the specification)")
     if metadata["gridloop"].get("format") != FORMAT:
@@ -230,29 +241,93 @@ def _metadata(data: Path) -> dict[str, Any]:
     return metadata
 
 
-def _read(place: Path, spec: LearnerSpec) -> Episode:
-    file = place / "part-0.arrow"
+def _json(file: Path) -> Any:
     try:
-        about = json.loads((place / METADATA).read_text(encoding="utf-8"))
+        _check_bytes(file, MAX_METADATA_BYTES)
+        return json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{file}: cannot be read as JSON ({error})") from None
+
+
+def _no_number(found: str) -> NoReturn:
+    raise ValueError(f"found {found}; expected a number")
+
+
+def _check_bytes(file: Path, most: int) -> None:
+    size = file.stat().st_size
+    if size > most:
+        raise DatasetError(f"{file}: {size:,} bytes; expected at most {most:,}")
+
+
+def _check_about(file: Path, counted: tuple[int, Any], specs: tuple[LearnerSpec, ...],
+                 about: Mapping[str, Any]) -> None:
+    """What a bundle, which is written after learning, could not take is refused before it; `counted`: (n, group)."""
+    n, group = counted
+    wrong = ""
+    if not 0 <= n <= MAX_EPISODES:
+        wrong = f"total_episodes is {n}; expected at most {MAX_EPISODES:,}"
+    elif not isinstance(group, str) or not _NAME.fullmatch(group):
+        wrong = f"group is {group!r:.40}; expected letters, digits, _ and -"
+    elif len({(spec.size, spec.action.continuous, spec.action.counts) for spec in specs}) > 1:
+        wrong = "members see or do something else than `spec`; expected agents that share one network"
+    elif not all(spec.action.is_normalised for spec in specs):
+        wrong = "an action is not normalised; expected numbers in [-1, 1]"
+    elif not 0 < specs[0].size <= MAX_WIDTH or not 0 < specs[0].action.width <= MAX_WIDTH:
+        wrong = (f"{specs[0].size} numbers of observation and {specs[0].action.width} of action; expected 1 to "
+                 f"{MAX_WIDTH:,} each")
+    for key in ("scenario", "shield"):
+        if not isinstance(about.get(key) or {}, dict):
+            wrong = f"{key} is {about[key]!r:.40}; expected a mapping"
+    if wrong:
+        raise DatasetError(f"{file}: {wrong}")
+
+
+def _read(place: Path, spec: LearnerSpec, n_cost: int) -> Episode:
+    file = place / "part-0.arrow"
+    about = _json(place / METADATA)
+    try:
+        _check_bytes(file, MAX_EPISODE_BYTES)
         with pa.ipc.open_file(str(file)) as reader:
             table = reader.read_all()
         infos = table["infos"].combine_chunks()
-        arrays = {name: _array(table[name].combine_chunks()) for name in
-                  ("observations", "actions", "rewards", "terminations")}
-        extra = {name: _array(infos.field(name)) for name in ("dt_s", "cost", "mask") if name in infos.type.names}
+        found = {name: _array(table[name].combine_chunks()) for name in
+                 ("observations", "actions", "rewards", "terminations")}
+        found |= {name: _array(infos.field(name)) for name in ("dt_s", "cost", "mask") if name in infos.type.names}
         agent, seed = int(about["agent"]), int(about["seed"])
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, pa.ArrowException) as error:
         raise DatasetError(f"{file}: cannot be read ({type(error).__name__}: {error!s:.200})") from None
-    steps = len(arrays["rewards"]) - 1
-    actions = arrays["actions"].reshape(steps + 1, -1)[:-1].astype(np.float32)
-    observations = arrays["observations"]
-    if observations.shape != (steps + 1, spec.size) or actions.shape != (steps, spec.action.width):
-        raise DatasetError(f"{file}: observations {observations.shape} and actions {actions.shape}; expected "
-                           f"{(steps + 1, spec.size)} and {(steps, spec.action.width)} by the specification")
-    mask = extra["mask"].astype(bool) if "mask" in extra else None
-    cost = extra.get("cost", np.zeros((steps + 1, 0)))
-    return Episode(agent, observations, actions, arrays["rewards"][:-1], extra["dt_s"][1:], cost[1:],
-                   bool(arrays["terminations"][:-1].any()), mask, seed)
+    steps = len(table) - 1
+    if not 0 <= steps <= MAX_STEPS or not 0 <= agent < 2**31:
+        raise DatasetError(f"{file}: {len(table):,} rows of agent {agent}; expected 1 to {MAX_STEPS + 1:,} rows")
+    found.setdefault("cost", np.zeros((steps + 1, 0)))
+    _check_arrays(file, found, spec, (steps, n_cost))
+    actions = found["actions"].reshape(steps + 1, -1)[:-1].astype(np.float32)
+    mask = found["mask"].astype(bool) if "mask" in found else None
+    return Episode(agent, found["observations"].astype(np.float32, copy=False), actions, found["rewards"][:-1],
+                   found["dt_s"][1:], found["cost"][1:], bool(found["terminations"][:-1].any()), mask, seed)
+
+
+def _check_arrays(file: Path, found: Mapping[str, Array], spec: LearnerSpec, counts: tuple[int, int]) -> None:
+    """Every column is there, as long and wide as it should be, of finite numbers; `counts`: steps, costs."""
+    steps, n_cost = counts
+    action = spec.action
+    shapes = {"observations": (steps + 1, spec.size), "rewards": (steps + 1,), "terminations": (steps + 1,),
+              "actions": (steps + 1,) if action.kind == "discrete" else (steps + 1, action.width),
+              "dt_s": (steps + 1,), "cost": (steps + 1, n_cost)}
+    if "mask" in found:
+        shapes["mask"] = (steps + 1, sum(action.counts))
+    for name, shape in shapes.items():
+        if name not in found or found[name].shape != shape:
+            what = found[name].shape if name in found else "none"
+            raise DatasetError(f"{file}: {name} of shape {what}; expected {shape} by the specification")
+        if found[name].dtype.kind not in "biuf" or not np.isfinite(found[name]).all():
+            raise DatasetError(f"{file}: {name} ({found[name].dtype}) holds something else than finite numbers")
+    if (found["dt_s"] < 0).any():
+        raise DatasetError(f"{file}: dt_s of {found['dt_s'].min():g}; expected seconds, not below 0")
+    rows = found["actions"].reshape(steps + 1, -1)[:-1]
+    for column, n in zip(rows[:, len(action.continuous):].T, action.counts, strict=True):
+        if ((column < 0) | (column >= n) | (column % 1 != 0)).any():
+            raise DatasetError(f"{file}: an action has an alternative that is none of 0 to {n - 1}")
 
 
 def _array(column: Any) -> NDArray[Any]:

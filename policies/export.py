@@ -7,7 +7,6 @@ The graph is written node by node (a few matrix products): no tracing, and no mo
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,8 @@ from cosim.errors import GridloopError
 from cosim.stopwatch import Stopwatch, WallStopwatch
 from policies.bundle import Arrays, Bundle, BundleError, GroupBundle, onnx_file
 from policies.description import NORM_CLIP, Description
-from policies.inference import Forward, network_of, stamp_of
+from policies.durable import write_through
+from policies.inference import Forward, network_of, onnx_network, stamp_of
 from policies.numpy_actor import Floats
 
 OPSET, IR_VERSION = 17, 8
@@ -62,7 +62,7 @@ def export_onnx(bundle: Path, out: Path | None = None, stopwatch: Stopwatch | No
     """Write ``actor.<group>.onnx`` for every group into `out`, a copy of the bundle (None: into the bundle itself).
 
     Raises BundleError for a bundle that cannot be read, and ExportError where a package is missing or an exported
-    network differs from torch's by more than `TOLERANCE`; the file is then removed again.
+    network differs from torch's by more than `TOLERANCE`: no file is put there that was not compared.
     """
     found = Bundle.load(bundle)
     folder = bundle if out is None else out
@@ -73,26 +73,25 @@ def export_onnx(bundle: Path, out: Path | None = None, stopwatch: Stopwatch | No
 
 
 def _export_group(folder: Path, name: str, group: GroupBundle, stopwatch: Stopwatch) -> Exported:
-    file = onnx_file(folder, name)
-    _save(file, graph_bytes(group.network, group.weights))
-    stamp = stamp_of(folder)
-    forwards = {kind: network_of(kind, folder, name, stamp).forward for kind in KINDS}
-    difference = {kind: _difference(group.network, forwards["torch"], forwards[kind]) for kind in KINDS[1:]}
-    worst = max(difference.values())
-    if not worst <= TOLERANCE:
-        file.unlink()
-        raise ExportError(f"{file}: differs from torch by {worst:.3g}; at most {TOLERANCE:g} is let through")
-    latency = {kind: _latency(group.network, forward, stopwatch) for kind, forward in forwards.items()}
-    return Exported(name, file, difference, latency)
-
-
-def _save(file: Path, content: bytes) -> None:
-    fresh = file.with_suffix(".new")
+    file, content = onnx_file(folder, name), graph_bytes(group.network, group.weights)
+    fresh = file.with_name(f".{file.name}.new")
     try:
-        fresh.write_bytes(content)
-        shutil.move(fresh, file)
+        write_through(fresh, content)
+        stamp = stamp_of(folder)
+        forwards = {kind: onnx_network(fresh, group).forward if kind == "onnx" else
+                    network_of(kind, folder, name, stamp).forward for kind in KINDS}
+        difference = {kind: _difference(group.network, forwards["torch"], forwards[kind]) for kind in KINDS[1:]}
+        wrong = [kind for kind in KINDS[1:] if not difference[kind] <= TOLERANCE]
+        if wrong:
+            raise ExportError(f"{file}: {wrong[0]} differs from torch by {difference[wrong[0]]:.3g}; at most "
+                              f"{TOLERANCE:g} is let through")
+        latency = {kind: _latency(group.network, forward, stopwatch) for kind, forward in forwards.items()}
+        fresh.replace(file)
     except OSError as error:
         raise BundleError(f"{file}: cannot be written ({error.strerror})") from None
+    finally:
+        fresh.unlink(missing_ok=True)
+    return Exported(name, file, difference, latency)
 
 
 # -- the graph --------------------------------------------------------------------------------------------------------
@@ -194,11 +193,11 @@ def _difference(description: Description, expected: Forward, tried: Forward) -> 
     x = (rng.standard_normal((N_COMPARED, description.n_in)) * scale).astype(np.float32)
     hidden = None if not description.n_hidden else rng.uniform(
         -1, 1, (N_COMPARED, description.n_hidden)).astype(np.float32)
-    worst = 0.0
+    worst = np.float32(0.0)
     for a, b in zip(expected(x, hidden), tried(x, hidden), strict=True):
         if a is not None and b is not None:
-            worst = max(worst, float((np.abs(a - b) / np.maximum(1.0, np.abs(a))).max()))
-    return worst
+            worst = np.maximum(worst, (np.abs(a - b) / np.maximum(1.0, np.abs(a))).max())  # NaN stays NaN
+    return float(worst)
 
 
 def _latency(description: Description, forward: Forward, stopwatch: Stopwatch) -> Latency:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from policies.bundle import ABOUT, WEIGHTS, Bundle, BundleError, GroupBundle, onnx_file, read_limited
+from policies.bundle import ABOUT, WEIGHTS, Bundle, BundleError, GroupBundle, onnx_file, read_limited, standing
 from policies.description import Description
-from policies.numpy_actor import Answers, Floats, NumpyActor
+from policies.numpy_actor import Answers, Floats, Masks, NumpyActor
 
 #: Observations (n, n_in) and memory (n, n_hidden) or None to the head's numbers (n, n_out) and the memory after.
 Forward = Callable[[Floats, Floats | None], tuple[Floats, Floats | None]]
@@ -31,6 +31,25 @@ class Network:
     forward: Forward
     answers: Answers
 
+    def decide(self, observations: Floats, hidden: Floats | None = None, masks: Masks | None = None,
+               rng: np.random.Generator | None = None) -> tuple[Floats, Floats | None]:
+        """Action rows (n, width) and the memory after them: at best, or drawn where there is an `rng`.
+
+        Numbers that are not finite hold their whole action, a row of NaN; its memory begins anew, as one that is not
+        finite stays so for ever.
+        """
+        outputs, after = self.forward(observations, hidden)
+        finite: Masks = np.asarray(np.isfinite(outputs).all(1))
+        if finite.all():
+            return self._acted(outputs, masks, rng), after
+        rows = np.full((len(outputs), self.answers.width), np.nan, np.float32)
+        if finite.any():
+            rows[finite] = self._acted(outputs[finite], None if masks is None else masks[finite], rng)
+        return rows, None if after is None else np.where(finite[:, None], after, np.float32(0))
+
+    def _acted(self, outputs: Floats, masks: Masks | None, rng: np.random.Generator | None) -> Floats:
+        return self.answers.best(outputs, masks) if rng is None else self.answers.drawn(outputs, rng, masks)[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -42,6 +61,7 @@ class Stamp:
 
 def stamp_of(folder: Path) -> Stamp:
     """Of the files that are there."""
+    folder = standing(folder)
     try:
         found = [file.stat() for file in (folder / ABOUT, folder / WEIGHTS, *sorted(folder.glob("*.onnx")))
                  if file.exists()]
@@ -60,7 +80,7 @@ def bundle_of(folder: Path, stamp: Stamp) -> Bundle:  # noqa: ARG001  # a part o
 def network_of(kind: str, folder: Path, group: str, stamp: Stamp) -> Network:
     """A network, shared by all agents of a group."""
     if kind == "onnx":
-        return _onnx_network(onnx_file(folder, group), bundle_of(folder, stamp).group(group))
+        return onnx_network(onnx_file(standing(folder), group), bundle_of(folder, stamp).group(group))
     mine = Bundle.load(folder).group(group)
     weights = mine.weights
     explore = float(weights["explore"]) if "explore" in weights else 0.0
@@ -89,7 +109,8 @@ def _torch_forward(group: GroupBundle) -> Forward:
     return forward
 
 
-def _onnx_network(file: Path, group: GroupBundle) -> Network:
+def onnx_network(file: Path, group: GroupBundle) -> Network:
+    """The network in an ONNX file, which must be one for this group; BundleError for anything else."""
     try:
         import onnxruntime
     except ImportError as error:

@@ -36,13 +36,14 @@ class Answers:
         ends = list(accumulate(d.counts, initial=0))
         self.explore = explore
         self.log_std = log_std
-        self._n, self._n_mean, self._head, self._width = d.n_continuous, d.n_mean, d.head, d.width
+        self.width = d.width
+        self._n, self._n_mean, self._head = d.n_continuous, d.n_mean, d.head
         self._parts = [slice(a, b) for a, b in pairwise(ends)]
         self._squashed = d.head in ("tanh", "tanh_gaussian")
 
     def best(self, outputs: Floats, masks: Masks | None = None) -> Floats:
         """Means and most likely (or most valuable) alternatives."""
-        rows = np.empty((len(outputs), self._width), np.float32)
+        rows = np.empty((len(outputs), self.width), np.float32)
         means = outputs[:, :self._n]
         rows[:, :self._n] = np.tanh(means) if self._squashed else means
         if self._parts:
@@ -51,7 +52,7 @@ class Answers:
 
     def drawn(self, outputs: Floats, rng: np.random.Generator, masks: Masks | None = None) -> tuple[Floats, Floats]:
         """Random rows, and the log-probability (n,) of each (0 where the head has no distribution)."""
-        rows = np.empty((len(outputs), self._width), np.float32)
+        rows = np.empty((len(outputs), self.width), np.float32)
         logp = np.zeros(len(outputs), np.float32)
         if self._n:
             self._draw_numbers(outputs, rng, rows, logp)

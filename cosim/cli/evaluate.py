@@ -55,6 +55,7 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     _check_files(args)
     with needing("evaluating"):
         plan = _plan(args, loaded)
+        _check_figure(args, plan)
         evaluation = _played(args, engine, plan)
         written = _written(args, evaluation)
     lines = [evaluation_table(evaluation), *(f"wrote {path}" for path in written)]
@@ -113,6 +114,20 @@ def _check_files(args: argparse.Namespace) -> None:
             raise UsageError(f"{path}: there is no folder {path.absolute().parent}")
 
 
+def _check_figure(args: argparse.Namespace, plan: Plan) -> None:
+    """The figure of the picture is one that the episodes will have."""
+    from policies.evaluate import figures_of
+
+    if args.picture is None:
+        return
+    try:
+        names = figures_of(plan)
+    except GridloopError as error:
+        raise _as_usage(error) from None
+    if args.figure not in names:
+        raise UsageError(f"--figure: found {args.figure!r:.60}; expected one of {', '.join(names)}")
+
+
 def _written(args: argparse.Namespace, evaluation: Evaluation) -> list[Path]:
     written = []
     if args.csv is not None:
@@ -121,9 +136,6 @@ def _written(args: argparse.Namespace, evaluation: Evaluation) -> list[Path]:
     if args.picture is not None:
         from policies.evaluate.picture import svg
 
-        names = list(dict.fromkeys(name for cell in evaluation.cells() for name in cell.figures))
-        if args.figure not in names:
-            raise UsageError(f"--figure: found {args.figure!r:.60}; expected one of {', '.join(names)}")
         write_new(args.picture, svg(evaluation, args.figure), force=args.force)
         written.append(args.picture)
     return written

@@ -62,20 +62,31 @@ def _holds_result(folder: Path) -> bool:
 
 @contextmanager
 def put_aside(folder: Path, is_there: Callable[[Path], bool], has_begun: Callable[[Path], bool]) -> Iterator[None]:
-    """Put what `is_there` aside while something new is made; it comes back unless the new one `has_begun`."""
+    """Put what `is_there` aside while something new is made; it comes back unless the new one `has_begun`.
+
+    The folder itself stays, only what is in it moves: it may be the one that the process, or a shell, works in.
+    """
     if not is_there(folder):
         yield
         return
+    folder = folder.resolve()
     aside = folder.with_name(f".{folder.name}.replaced")
     if aside.exists():
         raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
-    folder.rename(aside)
+    aside.mkdir()
+    _move(folder, aside)
     try:
         yield
     finally:
-        if has_begun(folder):
-            shutil.rmtree(aside)
-        else:
-            if folder.is_dir():
-                shutil.rmtree(folder)
-            aside.rename(folder)
+        if not has_begun(folder):
+            folder.mkdir(exist_ok=True)
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            _move(aside, folder)
+        shutil.rmtree(aside)
+
+
+def _move(source: Path, target: Path) -> None:
+    """What is in one folder into another one beside it."""
+    for path in sorted(source.iterdir()):
+        path.rename(target / path.name)

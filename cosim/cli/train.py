@@ -16,7 +16,7 @@ from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import next_result
 from cosim.cli.train_offline import no_dataset, trained_offline
 from cosim.cli.trained import moved_table, progress_words, result_data, results_table
-from cosim.cli.training_folder import check_free_training, has_begun, replacing_training
+from cosim.cli.training_folder import check_free_training, has_begun, is_training, replacing_training
 from cosim.errors import GridloopError, ScenarioError
 
 if TYPE_CHECKING:
@@ -59,14 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "(default: training/<scenario>.<algo>.yaml beside the scenario, where there is one)")
     parser.add_argument("--bare", action="store_true", help="leave out the settings that come with the scenario")
     parser.add_argument("--cost-limit", dest="cost_limits", action="append", default=[], metavar="NAME=RATE",
-                        help="keep a cost of the scenario below this, per second (ppo; repeatable)")
+                        help="keep a cost of the scenario below this, per second; below 0 only for a cost that can be "
+                             "(ppo; repeatable)")
     parser.add_argument("--from", dest="source", type=Path, metavar="BUNDLE",
                         help="begin with this bundle, of this scenario or another: carried over by name")
     parser.add_argument("--dataset", type=Path, metavar="DIR", help="learn from recorded episodes (gridloop dataset)")
     parser.add_argument("--device", metavar="NAME", help="where networks learn: cpu or cuda (default: cpu)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder (default: results/<scenario>-<algo>-<NNN>)")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with a training that was stopped or killed; "
-                                                                   "--steps may make it longer")
+    parser.add_argument("--resume", type=Path, metavar="DIR",
+                        help="go on with a training that was stopped or killed, bit for bit as if it had not been; "
+                             "--steps may make it longer, which with lr_schedule linear (PPO's default) or "
+                             "collection.pipeline is not what that many steps from the start would have given")
     parser.add_argument("--force", action="store_true", help="replace a training that is in the folder")
     parser.add_argument("--quiet", action="store_true", help="no progress")
 
@@ -143,7 +146,7 @@ def _settings(args: argparse.Namespace, engine: Engine) -> Path | None:
 
 def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> list[TrainConfig]:
     """One a seed; the scenario is checked, so that its errors come with file and line."""
-    from policies.training.config import load_config
+    from policies.training.config import load_config, with_seed
 
     given = _given(args)
     if file is not None:
@@ -158,7 +161,8 @@ def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> lis
     config = load_config(args.config or file, overrides, **given)
     # What the file changes in the scenario stays, and what the command line says comes after it.
     config = config.model_copy(update={"overrides": (*config.overrides, *args.overrides)})
-    if config.trials.overrides is not None:
+    named = any(text.startswith(("trials.overrides=", "trials=")) for text in args.options)  # as recorded commands do
+    if config.trials.overrides is not None and not named:
         trials = config.trials.model_copy(update={"overrides": (*config.trials.overrides, *args.overrides)})
         config = config.model_copy(update={"trials": trials})
     _check_scenario(config, engine)
@@ -166,7 +170,7 @@ def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> lis
         return [config]
     if args.seed is not None:
         raise UsageError("--seed and --seeds: give one of them")
-    return [config.model_copy(update={"seed": seed}) for seed in seeds_of(args.seeds, 1)]
+    return [with_seed(config, seed) for seed in seeds_of(args.seeds, 1)]
 
 
 def _given(args: argparse.Namespace) -> dict[str, Any]:
@@ -211,16 +215,16 @@ def _resumed(args: argparse.Namespace, engine: Engine) -> Outcome:
     if wrong:
         raise UsageError(f"--resume takes everything from the checkpoint; leave out {', '.join(wrong)}")
     kept = checkpoint.written(args.resume)
+    if not kept and is_training(args.resume):
+        raise UsageError(f"{args.resume}: this training ended before its first checkpoint, or has none: there is "
+                         f"nothing to go on from; begin it anew with the command of before and --force, or remove it")
     if not kept:
         raise UsageError(f"{args.resume}: no training to go on with here (checkpoints/iteration-… is missing); "
                          f"expected a folder written by `gridloop train`")
     saved = _as_asked(lambda: checkpoint.read(kept[-1]))
-    data: dict[str, Any] = dict(saved.config)
-    if args.steps is not None:
-        data["steps"] = args.steps
-    if args.workers is not None:
-        data["collection"] = {**data["collection"], "workers": args.workers}
-    config = _as_asked(lambda: load_config(data, allow_plugins=args.allow_plugins))
+    changes = [f"{path}={value}" for path, value in (("steps", args.steps), ("collection.workers", args.workers))
+               if value is not None]
+    config = _as_asked(lambda: load_config(saved.config, changes, allow_plugins=args.allow_plugins))
     with showing(quiet=args.quiet or args.json) as show:
         found = _one(engine, config, args.resume, show, resume=True)
     return _outcome([config], [args.resume], [found], (), None)

@@ -57,18 +57,18 @@ def _config(args: argparse.Namespace) -> OfflineConfig:
 
     from cosim.scenario.overrides import apply_overrides
     from cosim.scenario.yaml_tree import Places
+    from policies.training.algorithm import problems
     from policies.training.offline import OfflineConfig
 
     given: dict[str, Any] = {"algo": args.algo, "batches": args.steps, "seed": args.seed, "device": args.device}
     given = {name: value for name, value in given.items() if value is not None}
-    problems = apply_overrides(given, [f"options.{text}" for text in args.hyper], Places())
-    if problems:
-        raise UsageError("\n".join(map(str, problems)))
+    wrong = apply_overrides(given, [f"options.{text}" for text in args.hyper], Places())
+    if wrong:
+        raise UsageError("\n".join(map(str, wrong)))
     try:
         config = OfflineConfig.model_validate(given)
     except ValidationError as error:
-        raise UsageError("\n".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}; found {item['input']!r:.60}"
-                                   for item in error.errors())) from None
+        raise UsageError(problems(error)) from None
     config.algorithm_options(1)
     return config
 

@@ -9,7 +9,7 @@ from cosim.cli.outcome import UsageError
 from cosim.cli.result_folder import put_aside
 
 #: What a training leaves first; any of these makes a folder one.
-_MARKS = ("metrics.csv", "checkpoints", "bundle", "start", "seed-*")
+_MARKS = (".training.lock", "metrics.csv", "checkpoints", "bundle", "start", "tensorboard", "seed-*")
 
 
 def check_free_training(folder: Path, *, force: bool) -> None:
@@ -21,16 +21,28 @@ def check_free_training(folder: Path, *, force: bool) -> None:
             return
     except OSError as error:  # a name too long, a folder that may not be read
         raise UsageError(f"{str(folder)[:200]}: cannot be used: {error.strerror or error}") from None
-    if not _is_training(folder):
+    if not is_training(folder):
         raise UsageError(f"{folder}: holds files that are no training; name another folder")
     if not force:
-        raise UsageError(f"{folder}: holds a training already; name another folder, or --force to replace it, or "
-                         f"--resume {folder} to go on with it")
+        kept = [*folder.glob("checkpoints/iteration-*"), *sorted(folder.glob("seed-*/checkpoints/iteration-*"))]
+        raise UsageError(f"{folder}: holds a training already; name another folder, or --force to replace it"
+                         + (f", or --resume {kept[-1].parents[1]} to go on with it" if kept else
+                            " (it has no checkpoint to go on from)"))
+    _refuse_running(folder)
+
+
+def _refuse_running(folder: Path) -> None:
+    """UsageError where a process is training into the folder, or that of one of its seeds, now."""
+    from policies.durable import is_locked
+
+    for place in (folder, *sorted(folder.glob("seed-*"))):
+        if is_locked(place):
+            raise UsageError(f"{place}: another process is training into this folder; stop it first")
 
 
 def replacing_training(folder: Path) -> AbstractContextManager[None]:
     """Put an existing training aside while a new one begins; it comes back when nothing new was written."""
-    return put_aside(folder, _is_training, has_begun)
+    return put_aside(folder, is_training, has_begun)
 
 
 def has_begun(folder: Path) -> bool:
@@ -39,5 +51,6 @@ def has_begun(folder: Path) -> bool:
                ("metrics.csv", "checkpoints/*", "seed-*/metrics.csv", "seed-*/checkpoints/*"))
 
 
-def _is_training(folder: Path) -> bool:
+def is_training(folder: Path) -> bool:
+    """Whether a training was begun in `folder`."""
     return any(next(folder.glob(mark), None) is not None for mark in _MARKS)

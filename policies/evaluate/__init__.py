@@ -7,10 +7,10 @@ figures, and their means, intervals and paired differences.  Nothing here needs 
 from policies.evaluate.controllers import Controller, named
 from policies.evaluate.episode import Episode
 from policies.evaluate.evaluation import Cell, Evaluation
-from policies.evaluate.plan import Plan, Source, evaluate
+from policies.evaluate.plan import Plan, Source, evaluate, figures_of
 from policies.evaluate.quality import Quality, qualities
 from policies.evaluate.statistics import Summary, difference, summary
 from policies.evaluate.yardstick import Yardstick, yardsticks
 
 __all__ = ["Cell", "Controller", "Episode", "Evaluation", "Plan", "Quality", "Source", "Summary", "Yardstick",
-           "difference", "evaluate", "named", "qualities", "summary", "yardsticks"]
+           "difference", "evaluate", "figures_of", "named", "qualities", "summary", "yardsticks"]

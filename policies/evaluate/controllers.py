@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cosim.agents.policies import VOLT_VAR_CATEGORY_B
-from cosim.encoding import ActionCodec, LearnerSpec
+from cosim.encoding import ActionCodec
 from cosim.env.event import EventEnv
 from cosim.errors import GridloopError
 from cosim.kernel import Kernel
 from cosim.points import Vector
-from policies.bundle import Bundle, GroupBundle, normalised
+from policies.bundle import ABOUT, Bundle, GroupBundle, normalised, standing
+from policies.inference import Network
 from policies.numpy_actor import NumpyActor
 
 #: Controllers that have a name; any other word is the folder of a bundle.
@@ -58,7 +59,7 @@ def named(text: str) -> Controller:
     """The controller of that name, or the bundle in that folder; raises ControllerError for neither."""
     if text in NAMES:
         return Controller(text, text)
-    if not (Path(text) / "bundle.json").is_file():
+    if not (standing(Path(text)) / ABOUT).is_file():
         raise ControllerError(f"controller {text!r:.80}: neither one of {', '.join(NAMES)} nor a folder with a bundle")
     return Controller("/".join(Path(text).parts[-2:]) or text, "bundle", text)
 
@@ -104,8 +105,8 @@ def _trained(env: EventEnv, i: int, policy: Mapping[str, Any]) -> _Trained | Non
     kind = env.loaded.registry.get("policy", str(policy.get("kind")))
     if not getattr(kind, "learned", False):
         return None
-    folder = env.loaded.base_dir / str(policy.get("bundle"))
-    return _Trained(env, str(folder), (i,))
+    config = kind.Config.model_validate(dict(policy))
+    return _Trained(env, str(env.loaded.base_dir / config.bundle), (i,), config.group, draws=not config.deterministic)
 
 
 class _Chance:
@@ -173,21 +174,25 @@ def _volt_var(features: Any, setpoints: Any) -> list[tuple[int, int]]:
 
 
 class _Trained:
-    """A bundle's actors, at their best (no exploration), each learner with a memory of its own."""
+    """A bundle's actors, each learner with a memory of its own: at their best, or drawing as a run would."""
 
-    def __init__(self, env: EventEnv, folder: str, members: tuple[int, ...] | None = None) -> None:
-        self._env, self._codecs = env, _codecs(env)
+    def __init__(self, env: EventEnv, folder: str, members: tuple[int, ...] | None = None, group: str | None = None, *,
+                 draws: bool = False) -> None:
+        self._env, self._codecs, self._draws = env, _codecs(env), draws
         bundle = Bundle.load(Path(folder))
         members = tuple(range(len(env.names))) if members is None else members
-        self._group = {i: _group_of(bundle, env.specs[i]) for i in members}
+        self._group = {i: bundle.group_for(env.specs[i].group, group) for i in members}
         for i in members:
             _check_fit(folder, bundle.group(self._group[i]), env, i)
         self._actors = {name: NumpyActor(bundle.group(name).network, bundle.group(name).weights)
                         for name in dict.fromkeys(self._group.values())}
         self._memory: dict[int, NDArray[np.float32]] = {}
+        self._rngs: dict[int, np.random.Generator] = {}
 
     def begin(self, _seed: int) -> None:
         self._memory = {}
+        site = self._env.simulation.site  # the stream of `cosim.simulation.situation`: the draws of a run
+        self._rngs = {i: site.rng(f"agent.{self._env.names[i]}.policy") for i in self._group} if self._draws else {}
 
     def decide(self) -> Setpoints:
         return self.decide_for(np.flatnonzero(self._env.last.due).tolist())
@@ -197,8 +202,8 @@ class _Trained:
         found: Setpoints = {}
         for name, actor in self._actors.items():
             who = [i for i in due if self._group[i] == name]
-            if who:
-                found |= self._answers(actor, who)
+            for some in [[i] for i in who] if self._draws else [who] if who else []:
+                found |= self._answers(actor, some)
         return found
 
     def _answers(self, actor: NumpyActor, who: list[int]) -> Setpoints:
@@ -210,15 +215,10 @@ class _Trained:
         if actor.description.n_hidden:
             empty = np.zeros(actor.description.n_hidden, np.float32)
             hidden = np.stack([self._memory.get(i, empty) for i in who])
-        rows, _, after = actor.act(obs, deterministic=True, masks=masks, hidden=hidden)
+        rows, after = Network(actor.outputs, actor.answers).decide(obs, hidden, masks, self._rngs.get(who[0]))
         if after is not None:
             self._memory |= dict(zip(who, after, strict=True))
         return {i: self._codecs[i].decode(row) for i, row in zip(who, rows.astype(np.float64), strict=True)}
-
-
-def _group_of(bundle: Bundle, spec: LearnerSpec) -> str:
-    """The learner's own group, or the only one that there is (as `policies.acting` has it)."""
-    return spec.group if spec.group in bundle.groups or len(bundle.groups) > 1 else next(iter(bundle.groups))
 
 
 def _check_fit(folder: str, trained: GroupBundle, env: EventEnv, i: int) -> None:

@@ -15,6 +15,7 @@ from cosim.scenario.learning import Discount
 from cosim.simulation import Simulation
 from cosim.stopwatch import Stopwatch
 from policies.evaluate.controllers import Deciding
+from policies.training.gae import worth
 
 #: Key figures of a run that are taken over as they are, and those that are summed over elements.
 _KPIS = ("violation_bus_minutes", "losses_kwh", "cost", "import_kwh", "export_kwh", "unserved_kwh", "dead_minutes",
@@ -121,7 +122,8 @@ def play(env: EventEnv, deciding: Deciding, seed: int, discount: Discount | None
         over = decision.terminated
         env.commit_setpoints(setpoints)
         decision = env.advance()
-        _count(env, decision, tally, acted & ~over, _worth(decision, first_us, discount))
+        since_s = (decision.t_us - first_us) / 1e6 - decision.dt_s
+        _count(env, decision, tally, acted & ~over, worth(discount, since_s))
     figures = {**_returns(tally, discount), **_of_run(env.simulation, watch),
                "length_s": (decision.t_us - first_us) / 1e6, "decisions": float(tally.decisions)}
     env.close()
@@ -129,19 +131,10 @@ def play(env: EventEnv, deciding: Deciding, seed: int, discount: Discount | None
                    dict(zip(env.cost_names, tally.costs.mean(0).tolist(), strict=True)), tuple(latency))
 
 
-def _worth(decision: Decision, first_us: int, discount: Discount | None) -> Vector:
-    """γ^t of the decisions whose rewards come now: (n_agent,)."""
-    if discount is None:
-        return np.ones(len(decision.reward))
-    decided_s = (decision.t_us - first_us) / 1e6 - decision.dt_s
-    worth: Vector = discount.gamma ** (np.maximum(decided_s, 0.0) / discount.per_s)
-    return worth
-
-
-def _count(env: EventEnv, decision: Decision, tally: _Tally, told: NDArray[np.bool_], worth: Vector) -> None:
+def _count(env: EventEnv, decision: Decision, tally: _Tally, told: NDArray[np.bool_], weight: Vector) -> None:
     """Add what this decision brought; `told` (n_agent,) bool: who has decided before and was still alive."""
     tally.rewards += decision.reward
-    tally.discounted += worth * decision.reward
+    tally.discounted += weight * decision.reward
     tally.costs += decision.cost
     now = told & (decision.due | decision.terminated | decision.ended)
     for i in np.flatnonzero(now).tolist():

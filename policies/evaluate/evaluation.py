@@ -102,8 +102,8 @@ class Evaluation:
         pairs = [(e, theirs[e.seed]) for e in mine if e.seed in theirs]
         if controller == reference or not pairs:
             return {}
-        return {name: difference([_value(a, name) for a, _ in pairs], [_value(b, name) for _, b in pairs])
-                for name in _names(mine)}
+        return {name: difference([_value(a, name) for a, _ in pairs], [_value(b, name) for _, b in pairs],
+                                 higher_is_better=figure(name).higher_is_better) for name in _names(mine)}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; NaN stays for the writer to deal with."""

@@ -23,7 +23,7 @@ from cosim.stopwatch import WallStopwatch
 from policies.bundle import Bundle
 from policies.evaluate.controllers import Controller, Deciding
 from policies.evaluate.episode import Episode, play
-from policies.evaluate.evaluation import Evaluation
+from policies.evaluate.evaluation import FIGURES, Evaluation
 from policies.evaluate.quality import Quality
 from policies.evaluate.yardstick import Yardstick
 
@@ -81,15 +81,14 @@ class Plan:
         """All episodes, in the order of qualities, controllers, seeds."""
         loaded = self.source.load()
         discount = self.discount or loaded.scenario.learning.discount or _bundles_discount(self.controllers)
-        per = None if discount is None else (discount.gamma, discount.per_s)
         return [Task(replace(self.source, overrides=(*self.source.overrides, *quality.overrides(loaded.scenario))),
-                     self.agents, self.duration_s, controller, quality.name, seed, per)
+                     self.agents, self.duration_s, controller, quality.name, seed, discount)
                 for quality in self.qualities for controller in self.controllers for seed in self.seeds]
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One episode; `discount` (gamma, per_s)."""
+    """One episode.  The environment counts with the `discount` too, as in training: rewards within intervals."""
 
     source: Source
     agents: tuple[str, ...] | None
@@ -97,14 +96,25 @@ class Task:
     controller: Controller
     quality: str
     seed: int
-    discount: tuple[float, float] | None
+    discount: Discount | None
+
+    def at_work(self) -> tuple[EventEnv, Deciding]:
+        """Environment and controller, kept for the next episodes; raises what does not fit."""
+        return _at_work(self.source, self.agents, self.duration_s, self.controller, self.discount)
 
     def play(self) -> Episode:
         """In this process, where environments of earlier tasks are kept."""
-        env, deciding = _at_work(self.source, self.agents, self.duration_s, self.controller)
-        discount = None if self.discount is None else Discount(gamma=self.discount[0], per_s=self.discount[1])
-        episode = play(env, deciding, self.seed, discount, WallStopwatch())
+        env, deciding = self.at_work()
+        episode = play(env, deciding, self.seed, self.discount, WallStopwatch())
         return replace(episode, controller=self.controller.name, quality=self.quality)
+
+
+def figures_of(plan: Plan) -> tuple[str, ...]:
+    """Names of all figures that its episodes will have; raises what does not fit, and plays nothing."""
+    task = plan.tasks[0]
+    env, _ = task.at_work()
+    known = [name for name in FIGURES if name != "discounted_return" or task.discount is not None]
+    return (*known, *(f"cost.{name}" for name in env.cost_names))
 
 
 def evaluate(plan: Plan, workers: int = 1, on_episode: OnEpisode | None = None,
@@ -141,7 +151,7 @@ def _checked(plan: Plan, workers: int) -> list[Task]:
         raise EvaluationError(f"workers: found {workers}; expected 1 to {MAX_WORKERS}")
     tasks = plan.tasks
     for task in tasks[::len(plan.seeds)]:  # every controller at every quality fits, before anything is played
-        _at_work(task.source, task.agents, task.duration_s, task.controller)
+        task.at_work()
     return tasks
 
 
@@ -171,8 +181,8 @@ def _ignore_interrupts() -> None:
 
 @lru_cache(maxsize=8)
 def _at_work(source: Source, agents: tuple[str, ...] | None, duration_s: float | None,
-             controller: Controller) -> tuple[EventEnv, Deciding]:
-    env = EventEnv(source.load(), agents, options=EnvOptions(duration_s=duration_s))
+             controller: Controller, discount: Discount | None) -> tuple[EventEnv, Deciding]:
+    env = EventEnv(source.load(), agents, options=EnvOptions(duration_s=duration_s, discount=discount))
     return env, controller.at_work(env)
 
 

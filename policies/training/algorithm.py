@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cosim.encoding import LearnerSpec
 from cosim.errors import GridloopError
@@ -28,10 +28,16 @@ class TrainingError(GridloopError):
     """A training that cannot be set up, continued or trusted (a lost worker, a loss that is not a number)."""
 
 
-class Options(BaseModel):
-    """Hyperparameters of an algorithm; each algorithm has its own below this."""
+def problems(error: ValidationError, prefix: str = "") -> str:
+    """What does not fit, a line a field: its path, what is wrong, what was found."""
+    return "\n".join(f"{prefix}{'.'.join(map(str, item['loc']))}: {item['msg']}; found {item['input']!r:.60}"
+                     for item in error.errors())
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+class Options(BaseModel):
+    """Hyperparameters of an algorithm; each algorithm has its own below this.  NaN and infinity are none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

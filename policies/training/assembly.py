@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import prod
 from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
-import torch
 
 from cosim.scenario.learning import Discount
-from policies.bundle import Bundle, BundleError, GroupBundle, normalised, scenario_digest
+from policies.bundle import MAX_WEIGHTS_BYTES, Bundle, BundleError, GroupBundle, normalised, scenario_digest
 from policies.description import Description, NetworkError
 from policies.training.algorithm import Algorithm, GroupSetting, TrainingError, algorithm_class
+from policies.training.checkpoint import MAX_BYTES
 from policies.training.collect import Collector, LocalCollector, ProcessCollector
 from policies.training.config import Engine, TrainConfig
+from policies.training.device import check_device
+from policies.training.offpolicy import OffPolicy
 from policies.training.transitions import Shape
 from policies.training.worker import EnvRecipe, Plan
 
@@ -41,7 +44,7 @@ def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bo
 
     Without `adopts` the configuration's bundle is left alone: a training that goes on has weights of its own.
     """
-    _check_device(config.device)
+    check_device(config.device)
     recipe = recipe or EnvRecipe(arguments=_arguments(config))
     env = recipe.make()
     _check_groups(config, env)
@@ -56,6 +59,7 @@ def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bo
     plan = Plan(replace(recipe, arguments=arguments), config.seed, config.collection.slots, config.fragment, shapes,
                 {name: len(members) for name, members in env.groups.items()},
                 {name: algorithm.actor_description() for name, algorithm in algorithms.items()}, weights)
+    _check_sizes(config, plan, algorithms)
     if config.bundle is not None and adopts:
         _adopt(Path(config.bundle), algorithms, env)
     return Assembly(config, env, discount, algorithms, plan)
@@ -83,12 +87,18 @@ def _check_limits(config: TrainConfig, env: Any) -> None:
                             f"terms of the reward")
 
 
-def _check_device(name: str) -> None:
-    try:
-        torch.zeros(1, device=torch.device(name))
-    except (RuntimeError, AssertionError) as error:  # torch says "not compiled with CUDA" with an assertion
-        raise TrainingError(f"device: found {name!r:.40}; expected cpu, or cuda where there is one "
-                            f"({str(error).splitlines()[0][:100]})") from None
+def _check_sizes(config: TrainConfig, plan: Plan, algorithms: Mapping[str, Algorithm]) -> None:
+    """What would be too large to be kept is refused before the first decision; the rest when it is written."""
+    instants = config.iterations * config.fragment * plan.slots
+    memory = sum(algorithm.memory_bytes(instants * plan.members[name], plan.shapes[name])
+                 for name, algorithm in algorithms.items() if isinstance(algorithm, OffPolicy))
+    if memory > MAX_BYTES:
+        raise TrainingError(f"options.capacity: the memory would come to {memory:,} bytes; expected at most "
+                            f"{MAX_BYTES:,}, the largest checkpoint; a smaller capacity would do")
+    weights = sum(4 * prod(shape) for shapes in plan.weights.values() for shape in shapes.values())
+    if weights > MAX_WEIGHTS_BYTES:
+        raise TrainingError(f"options.hidden: the actors would come to {weights:,} bytes; expected at most "
+                            f"{MAX_WEIGHTS_BYTES:,}, the largest bundle; narrower networks would do")
 
 
 def _algorithm(config: TrainConfig, env: Any, name: str, discount: Discount) -> Algorithm:

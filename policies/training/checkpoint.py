@@ -8,7 +8,7 @@ collected for the next update, where collection runs ahead).
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,19 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from policies.training.algorithm import State, TrainingError
+from policies.durable import sync_names
+from policies.durable import write_through as _put
+from policies.training.algorithm import State, TrainingError, problems
 from policies.training.collect import Fragment, episode_of
 from policies.training.transitions import Transitions
-from policies.training.worker import pack, unpack
+from policies.training.worker import Plan
 
 FORMAT = 2
-#: Largest file that is read (replay memories are in here).
+#: Largest file that is written and read (replay memories are in here).
 MAX_BYTES = 16 << 30
 FOLDER = "checkpoints"
+ALGORITHMS, SLOTS, AHEAD = "algorithms.safetensors", "slots.safetensors", "ahead.safetensors"
 _PREFIX = "iteration-"
+_NAME = re.compile(rf"{_PREFIX}(\d+)", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -50,6 +55,9 @@ class Progressed:
     wall_s: float = 0.0
 
 
+_PROGRESSED = TypeAdapter(Progressed)
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Everything at the boundary between two iterations."""
@@ -69,30 +77,46 @@ def write(out: Path, checkpoint: Checkpoint, keep: int) -> Path:
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        _put(fresh / "algorithms.safetensors", _packed(checkpoint.algorithms))
-        _put(fresh / "slots.safetensors", pack({slot: dict(state) for slot, state in checkpoint.slots.items()}))
-        about: dict[str, Any] = {"format": FORMAT, "progressed": asdict(checkpoint.progressed),
-                                 "config": dict(checkpoint.config), "ahead": None}
-        if checkpoint.ahead is not None:
-            rows = {group: part.columns for group, part in checkpoint.ahead.rows.items()}
-            _put(fresh / "ahead.safetensors", _packed(rows))
-            about["ahead"] = [asdict(episode) for episode in checkpoint.ahead.episodes]
-        _put(fresh / "state.json", json.dumps(about, indent=1).encode())
+        _fill(fresh, final, checkpoint)
         aside = home / f".{final.name}.old"
         if final.exists():
             final.rename(aside)
         fresh.rename(final)
+        sync_names(home)
         for old in (*written(out)[:-keep], aside):
             shutil.rmtree(old, ignore_errors=True)  # what cannot be removed now is in nobody's way
-    except OSError as error:
+    except (OSError, TrainingError) as error:
         shutil.rmtree(fresh, ignore_errors=True)  # on a full disk half a checkpoint is only in the way
+        if isinstance(error, TrainingError):
+            raise
         raise TrainingError(f"{final}: cannot be written ({error.strerror})") from None
     return final
 
 
+def _fill(fresh: Path, final: Path, checkpoint: Checkpoint) -> None:
+    """All of a checkpoint into a new folder; TrainingError for a part that could not be read again."""
+    about: dict[str, Any] = {"format": FORMAT, "progressed": asdict(checkpoint.progressed),
+                             "config": dict(checkpoint.config), "ahead": None, "arrays": {}}
+    parts: dict[str, Mapping[Any, Mapping[str, Any]]] = {ALGORITHMS: checkpoint.algorithms, SLOTS: checkpoint.slots}
+    if checkpoint.ahead is not None:
+        parts[AHEAD] = {group: part.columns for group, part in checkpoint.ahead.rows.items()}
+        about["ahead"] = [asdict(episode) for episode in checkpoint.ahead.episodes]
+    for name, arrays in parts.items():
+        data = _packed(arrays)
+        if len(data) > MAX_BYTES:
+            raise TrainingError(f"{final}: {name} would hold {len(data):,} bytes; expected at most {MAX_BYTES:,}, as "
+                                f"no more is read again; a smaller options.capacity, shorter episodes or a smaller "
+                                f"fragment would do")
+        about["arrays"][name] = sum(map(len, arrays.values()))
+        _put(fresh / name, data)
+    _put(fresh / "state.json", json.dumps(about, indent=1).encode())
+
+
 def written(out: Path) -> list[Path]:
     """Complete checkpoints of a training, oldest first."""
-    return sorted(path for path in (out / FOLDER).glob(f"{_PREFIX}*") if path.is_dir())
+    found = [(int(match[1]), path) for path in (out / FOLDER).glob(f"{_PREFIX}*")
+             if (match := _NAME.fullmatch(path.name)) and path.is_dir()]
+    return [path for _, path in sorted(found)]
 
 
 def read(folder: Path) -> Checkpoint:
@@ -101,40 +125,62 @@ def read(folder: Path) -> Checkpoint:
         about = json.loads(_get(folder / "state.json"))
         if about["format"] != FORMAT:
             raise TrainingError(f"{folder}: format {about['format']!r:.40}; this version reads format {FORMAT}")
-        algorithms = _unpacked(_get(folder / "algorithms.safetensors"))
-        slots = unpack(_get(folder / "slots.safetensors"))
-        ahead = None if about["ahead"] is None else _ahead(folder, about["ahead"])
-        return Checkpoint(Progressed(**about["progressed"]), about["config"], algorithms, slots, ahead)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise TrainingError(f"{folder}: not a checkpoint, or damaged ({type(error).__name__}: {error}); remove it to "
-                            f"go on from the one before") from None
+        if not isinstance(about["config"], dict):
+            raise ValueError(f"config is {about['config']!r:.40}; expected a mapping")
+        progressed = _PROGRESSED.validate_python(about["progressed"])
+        if min(progressed.iteration, progressed.steps, progressed.episodes) < 0:
+            raise ValueError(f"progressed is {about['progressed']!r:.60}; expected counts")
+        algorithms = _unpacked(_arrays(folder, ALGORITHMS, about))
+        slots = {int(slot): state for slot, state in _unpacked(_arrays(folder, SLOTS, about)).items()}
+        ahead = None if about["ahead"] is None else _ahead(folder, about)
+        return Checkpoint(progressed, about["config"], algorithms, slots, ahead)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+        what = problems(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        raise TrainingError(f"{folder}: not a checkpoint, or damaged ({what}); remove it to go on from the one "
+                            f"before") from None
 
 
-def _ahead(folder: Path, episodes: list[dict[str, Any]]) -> Fragment:
-    rows = _unpacked(_get(folder / "ahead.safetensors"))
+def refuse_other_rows(found: Checkpoint, plan: Plan) -> None:
+    """TrainingError where a checkpoint's slots, or the rows collected ahead, are not those of this plan."""
+    wrong = "" if sorted(found.slots) == list(range(plan.slots)) else f"slots {', '.join(map(str, found.slots))}"
+    ahead = {} if found.ahead is None else found.ahead.rows
+    for group, shape in plan.shapes.items() if ahead and not wrong else ():
+        rows = ahead[group].columns if group in ahead else {}
+        columns = {name: (array.shape[1:], array.dtype) for name, array in rows.items()}
+        if columns != {name: (row, np.dtype(dtype)) for name, (row, dtype) in shape.columns().items()}:
+            wrong = f"rows ahead of group {group} with columns {', '.join(columns) or 'none'}"
+    if wrong:
+        raise TrainingError(f"the checkpoint of iteration {found.progressed.iteration} has {wrong:.200}; expected "
+                            f"those of {plan.slots} slots and these learners: it is damaged, or the scenario has "
+                            f"changed; remove it to go on from the one before")
+
+
+def _ahead(folder: Path, about: Mapping[str, Any]) -> Fragment:
+    rows, episodes = _unpacked(_arrays(folder, AHEAD, about)), about["ahead"]
     return Fragment({group: Transitions(columns) for group, columns in rows.items()}, tuple(map(episode_of, episodes)))
 
 
-def _packed(groups: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Arrays by group and name as one safetensors file; it wants them in one piece."""
+def _arrays(folder: Path, name: str, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays of a part by group and name; all that were written."""
+    found = load(_get(folder / name))
+    wanted = about.get("arrays", {}).get(name, len(found))  # checkpoints of before do not say
+    if len(found) != wanted:
+        raise ValueError(f"{name} holds {len(found)} arrays; expected {wanted}")
+    return found
+
+
+def _packed(groups: Mapping[Any, Mapping[str, Any]]) -> bytes:
+    """Arrays by group (or slot) and name as one safetensors file; it wants them in one piece."""
     return save({f"{group}|{name}": np.asarray(array, order="C") for group, named in groups.items()
                  for name, array in named.items()})
 
 
-def _unpacked(data: bytes) -> dict[str, State]:
+def _unpacked(arrays: Mapping[str, Any]) -> dict[str, State]:
     groups: dict[str, State] = {}
-    for key, array in load(data).items():
+    for key, array in arrays.items():
         group, _, name = key.partition("|")
         groups.setdefault(group, {})[name] = array
     return groups
-
-
-def _put(file: Path, data: bytes) -> None:
-    """Written through to the disk: a renamed folder is a whole one."""
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _get(file: Path) -> bytes:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cosim.scenario.learning import Discount
 from cosim.scenario.overrides import apply_overrides
 from cosim.scenario.yaml_tree import Places, parse_yaml
-from policies.training.algorithm import ALGORITHMS, Options, TrainingError, algorithm_class, entry, options_of
+from policies.training.algorithm import ALGORITHMS, Options, TrainingError, algorithm_class, entry, options_of, problems
 
 #: Largest file of a configuration.
 MAX_BYTES = 1 << 20
@@ -27,7 +27,7 @@ class Engine(Enum):
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Collection(_Part):
@@ -95,7 +95,8 @@ class TrainConfig(_Part):
         "Default: learning.discount, else 0.99 for every period of the fastest learner."))
     duration_s: float | None = Field(None, gt=0, description="Length of an episode (default: the scenario's).")
     cost_limits: dict[str, float] = Field(default_factory=dict, description=(
-        "Limits of the scenario's costs, per second, by name: PPO learns to keep them."))
+        "Limits of the scenario's costs, per second, by name: PPO learns to keep them. Below 0 only for a cost that "
+        "can be: one with a negative weight, or of a point that can be."))
     collection: Collection = Field(default_factory=Collection, description="How decisions are collected.")
     checkpoints: Checkpoints = Field(default_factory=Checkpoints, description="What is kept on the way.")
     stop: EarlyStop = Field(default_factory=EarlyStop, description="When it ends early.")
@@ -123,7 +124,7 @@ class TrainConfig(_Part):
         except ValidationError as error:
             known = ", ".join(algorithm_class(self.algo).Options.model_fields)
             extra = any(item["type"] == "extra_forbidden" for item in error.errors())
-            raise TrainingError(_listed(error, "options.") + (f"; {self.algo} has {known}" if extra else "")) from None
+            raise TrainingError(problems(error, "options.") + (f"; {self.algo} has {known}" if extra else "")) from None
 
 
 def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequence[str] = (),
@@ -137,15 +138,23 @@ def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequenc
         raise TrainingError(f"{data if isinstance(data, Path) else 'configuration'}: allow_plugins: a file may not say "
                             f"so; expected it on the command line (--allow-plugins)")
     content |= given
-    problems = apply_overrides(content, overrides, Places())
-    if problems:
-        raise TrainingError("\n".join(map(str, problems)))
+    wrong = apply_overrides(content, overrides, Places())
+    if wrong:
+        raise TrainingError("\n".join(map(str, wrong)))
     try:
         config = TrainConfig.model_validate(content)
     except ValidationError as error:
-        raise TrainingError(_listed(error)) from None
+        raise TrainingError(problems(error)) from None
     config.algorithm_options()
     return config
+
+
+def with_seed(config: TrainConfig, seed: int) -> TrainConfig:
+    """The same training of another seed, which is checked."""
+    try:
+        return TrainConfig.model_validate({**dict(config), "seed": seed})
+    except ValidationError as error:
+        raise TrainingError(problems(error)) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -158,8 +167,3 @@ def _read(path: Path) -> dict[str, Any]:
     if tree.problems or not isinstance(tree.data, dict):
         raise TrainingError("\n".join(map(str, tree.problems)) or f"{path}: expected a mapping")
     return tree.data
-
-
-def _listed(error: ValidationError, prefix: str = "") -> str:
-    return "\n".join(f"{prefix}{'.'.join(map(str, item['loc']))}: {item['msg']}; found {item['input']!r:.60}"
-                     for item in error.errors())

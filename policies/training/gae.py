@@ -21,6 +21,15 @@ def gammas(dt_s: Floats, discount: Discount) -> Floats:
     return np.asarray(discount.gamma ** (np.asarray(dt_s, np.float64) / discount.per_s), np.float64)
 
 
+def worth(discount: Discount | None, since_s: Floats) -> Floats:
+    """γ^(t / per_s) (N,) of rewards that were decided `since_s` after the beginning; 1 without a discount.
+
+    An agent that has not decided yet counts its time from before the beginning: its reward is 0, and no power of γ may
+    make infinity of that.
+    """
+    return np.ones(len(since_s)) if discount is None else gammas(np.maximum(since_s, 0.0), discount)
+
+
 def next_values(transitions: Transitions, values: Floats, after: Floats) -> Floats:
     """V(s') (N, …): the value of the agent's next row, or of `after` (N, …) where there is none; 0 after its end.
 

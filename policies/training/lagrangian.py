@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 class LagrangianOptions(BaseModel):
     """How prices follow violations; gains are per fragment, violations in multiples of the limit (or of 1)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kp: float = Field(0.1, ge=0, description="Price per violation now.")
     ki: float = Field(0.05, ge=0, description="Price per violation and fragment, summed.")

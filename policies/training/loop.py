@@ -24,17 +24,19 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
-from policies.bundle import BundleError
+from cosim.errors import GridloopError
+from policies.bundle import BundleError, bring_back
+from policies.durable import locked
 from policies.training import checkpoint as checkpoints
 from policies.training.algorithm import TrainingError
 from policies.training.assembly import Assembly, assemble, bundle_of, collector
-from policies.training.checkpoint import Checkpoint, Progressed
+from policies.training.checkpoint import Checkpoint, Progressed, refuse_other_rows
 from policies.training.collect import Fragment
 from policies.training.command import command_of
 from policies.training.config import Score, TrainConfig
+from policies.training.device import learner_threads
 from policies.training.finite import check_finite, finite
 from policies.training.progress import METRICS, Board, OnProgress, Progress, Table
 from policies.training.trials import Judged, Trials
@@ -67,31 +69,33 @@ def train(config: TrainConfig, out: Path, on_progress: OnProgress | None = None,
     With `resume` from the newest checkpoint in `out`: the result is, bit for bit, that of a training that was never
     interrupted.  `recipe` stands in for the scenario's environment.  Raises TrainingError.
     """
-    newest = _newest(config, out, resume)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with _interruptible() as interrupted:
-            stops = lambda: interrupted.is_set() or (should_stop is not None and should_stop())  # noqa: E731  # a word
-            training = Training(assemble(config, recipe, adopts=newest is None), out, newest)
-            try:
-                return training.run(on_progress, stops)
-            except (TrainingError, BundleError) as error:
-                raise TrainingError(f"{error}{_hint(out)}") from error
-            finally:
-                training.close()
-    finally:
-        torch.set_num_threads(threads)
+    if resume and not out.is_dir():
+        raise TrainingError(f"{out}: no checkpoint to go on from; expected {checkpoints.FOLDER}/iteration-… in it")
+    with locked(out), learner_threads(config.threads), _interruptible() as interrupted:
+        newest = _newest(config, out, resume)
+        stops = lambda: interrupted.is_set() or (should_stop is not None and should_stop())  # noqa: E731  # a word
+        training = Training(assemble(config, recipe, adopts=newest is None), out, newest)
+        try:
+            return training.run(on_progress, stops)
+        except (TrainingError, BundleError) as error:
+            raise TrainingError(f"{error}{_hint(out)}") from error
+        finally:
+            training.close()
 
 
 def _newest(config: TrainConfig, out: Path, resume: bool) -> Checkpoint | None:
     found = checkpoints.written(out)
     if not resume:
-        if found or (out / METRICS).exists():
+        if found:
             raise TrainingError(f"{out}: holds a training already; expected a new folder, or to go on with it (resume)")
+        if (out / METRICS).exists():
+            raise TrainingError(f"{out}: holds a training that ended before its first checkpoint: there is nothing to "
+                                f"go on from; remove it (gridloop train --force does), or name another folder")
         return None
     if not found:
-        raise TrainingError(f"{out}: no checkpoint to go on from; expected {checkpoints.FOLDER}/iteration-… in it")
+        raise TrainingError(f"{out}: no checkpoint to go on from; expected {checkpoints.FOLDER}/iteration-… in it; a "
+                            f"training that ended before its first one begins anew: remove the folder (gridloop train "
+                            f"--force does)")
     newest = checkpoints.read(found[-1])
     differing = differences(_completed(found[-1], newest.config), config.model_dump(mode="json"))
     if differing:
@@ -169,6 +173,8 @@ class Training:
             if newest:
                 self._take_up(newest)
                 self._collector.restore(newest.slots)
+                for place in (out / BUNDLE, out / BEST):
+                    bring_back(place)
         except BaseException:
             self._collector.close()
             raise
@@ -177,14 +183,16 @@ class Training:
         self._hand_over()
 
     def _take_up(self, newest: Checkpoint) -> None:
+        refuse_other_rows(newest, self.assembly.plan)
         try:
             for name, algorithm in self.assembly.algorithms.items():
                 algorithm.load_state_dict(newest.algorithms[name])
-        except (KeyError, ValueError, RuntimeError) as error:  # RuntimeError: torch, of shapes
-            what = " ".join(str(error).split())[:200]  # torch writes several lines
+        except (KeyError, ValueError, IndexError, TypeError, RuntimeError, GridloopError) as error:
+            # RuntimeError: torch, of shapes, in several lines
+            what = " ".join(str(error).split())[:200]
             raise TrainingError(f"the checkpoint of iteration {self.at.iteration} is of other networks than these "
-                                f"learners have ({type(error).__name__}: {what}): the scenario has changed; expected "
-                                f"the same, or a new training with `bundle`") from None
+                                f"learners have ({type(error).__name__}: {what}): the scenario has changed, or it is "
+                                f"damaged; expected the same, or a new training with `bundle`") from None
 
     def close(self) -> None:
         """Stop the workers and finish the files."""
@@ -312,7 +320,7 @@ class Training:
             return
         at.since_best += 1
         rates = {**cost_rates, **({} if trial is None else trial.cost_rates)}
-        kept = all(rates[name] <= _KEPT * limit + 1e-12 for name, limit in self.config.cost_limits.items())
+        kept = all(rates[name] <= at_most(limit) for name, limit in self.config.cost_limits.items())
         if at.best is None or [float(kept), score] > at.best:
             at.best, at.since_best = [float(kept), score], 0
             bundle_of(self.assembly, self._about()).save(self.out / BEST)
@@ -344,6 +352,11 @@ class Training:
                 "seed": config.seed, "steps": self.at.steps, "decisions": self.at.decisions,
                 "episodes": self.at.episodes, "wall_s": round(self.at.wall_s, 1), "versions": _versions(),
                 "returns": list(self.at.returns), "discounted": list(self.at.discounted)}
+
+
+def at_most(limit: float) -> float:
+    """The mean cost rate that counts as keeping a limit, which is below 0 where a cost can be."""
+    return (_KEPT * limit if limit >= 0 else limit / _KEPT) + 1e-12
 
 
 def _mean(values: list[float]) -> float | None:

@@ -1,8 +1,9 @@
 """What the off-policy algorithms share: memory, pace of updates, batches, exploration, and their whole state.
 
 `OffPolicy.update` takes in a fragment of decisions, then learns from `updates_per_row` batches a decision.  Before
-`warmup` decisions it only collects, acting at random.  Each transition is worth what its own time says: the target is
-R + γ^(Δt / per_s) V(s'), V being 0 where the agent's life ended and never where only the time was up.
+`warmup` decisions it only collects, exploring as widely as the actor can (`explore` 1).  Each transition is worth what
+its own time says: the target is R + γ^(Δt / per_s) V(s'), V being 0 where the agent's life ended and never where only
+the time was up.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from policies.networks import Actor, RunningNorm, Weights, set_weights, weights_
 from policies.training.algorithm import GroupSetting, Options, State, TrainingError
 from policies.training.replay import Drawn, Priorities, Replay, fold
 from policies.training.saving import arrays_of, below, parameters_of, put_arrays
-from policies.training.transitions import Transitions
+from policies.training.transitions import Shape, Transitions, n_bytes
 
 Figures = dict[str, Tensor]
 
@@ -43,7 +44,9 @@ class OffPolicyOptions(Options):
     lr_schedule: Literal["constant", "linear"] = Field("constant", description="Linear: down to 0 at the last update.")
     batch: int = Field(256, ge=1, le=1_000_000, description="Rows a batch.")
     capacity: int = Field(200_000, ge=1, le=100_000_000, description="Rows remembered.")
-    warmup: int = Field(1000, ge=0, description="Rows collected at random before anything is learned.")
+    warmup: int = Field(1000, ge=0, description=(
+        "Rows collected before anything is learned: at random by DQN, with noise of deviation 1 by TD3, DDPG and "
+        "MADDPG, else as the first policy acts (untrained, or the one that it begins with)."))
     updates_per_row: float = Field(1.0, gt=0, le=64, description="Batches learned a row collected.")
     n_step: int = Field(1, ge=1, le=256, description="Own decisions a transition spans.")
     priority: float = Field(0.0, ge=0, le=1, description="Exponent of priorities; 0 draws uniformly.")
@@ -201,6 +204,12 @@ class OffPolicy(ABC):
             norm = self.modules["others"]
             assert isinstance(norm, RunningNorm)
             norm.update(torch.as_tensor(transitions["joint"], device=self.device))
+
+    def memory_bytes(self, rows: int, shape: Shape) -> int:
+        """What the memory holds after this many rows of a shape: most of a checkpoint."""
+        others = self._n_joint + self._n_acts + self.setting.n_agents if self.options.centralised else 0
+        columns = {name: column for name, column in shape.columns().items() if name in _KEPT}
+        return n_bytes(columns | {"others": ((2 * others,), "f4")}, min(rows, self.options.capacity))
 
     def learn_many(self, n: int) -> dict[str, float]:
         """n steps; means of their figures over the steps that gave them.  TrainingError when one is not finite."""

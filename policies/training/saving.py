@@ -26,16 +26,24 @@ def arrays_of(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.o
 
 def put_arrays(modules: Mapping[str, nn.Module], optimisers: Mapping[str, torch.optim.Optimizer],
                state: Mapping[str, Any]) -> None:
-    """Take up `arrays_of`; KeyError or RuntimeError where they belong to other networks."""
+    """Take up `arrays_of`; KeyError or RuntimeError where they belong to other networks, or some are missing.
+
+    An optimiser that has not stepped yet has no moments; one that has, has those of every parameter.
+    """
     for name, module in modules.items():
         module.load_state_dict({key: torch.from_numpy(np.array(array))
                                 for key, array in below(state, f"module/{name}/").items()})
     for name, optimiser in optimisers.items():
+        if not below(state, f"optimiser/{name}/"):
+            continue
         for i, parameter in enumerate(parameters_of(optimiser)):
-            moments = below(state, f"optimiser/{name}/{i}/")
-            if moments:
-                optimiser.state[parameter] = {key: torch.from_numpy(np.array(array)).to(parameter.device)
-                                              for key, array in moments.items()}
+            moments = {key: torch.from_numpy(np.array(array)).to(parameter.device)
+                       for key, array in below(state, f"optimiser/{name}/{i}/").items()}
+            for key in ("exp_avg", "exp_avg_sq"):
+                if moments[key].shape != parameter.shape:
+                    raise RuntimeError(f"optimiser/{name}/{i}/{key} has shape {tuple(moments[key].shape)}; expected "
+                                       f"{tuple(parameter.shape)}")
+            optimiser.state[parameter] = moments
 
 
 def below(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.training.algorithm import State, TrainingError
+from policies.training.gae import worth
 from policies.training.transitions import Array, Shape, Transitions, empty
 
 #: Most bytes of actions of one episode that are kept for bringing it back.
@@ -207,9 +208,7 @@ class Slot:
         sums.returns += decision.reward
         sums.costs += decision.cost
         sums.decisions += n_action
-        since_s = (decision.t_us - sums.begun_us) / 1e6 - decision.dt_s
-        worth = discount.gamma ** (since_s / discount.per_s) if discount is not None else 1.0
-        sums.discounted += worth * decision.reward
+        sums.discounted += worth(discount, (decision.t_us - sums.begun_us) / 1e6 - decision.dt_s) * decision.reward
 
     def _decide(self, actors: Mapping[str, Actor], rng: np.random.Generator) -> dict[int, Array]:
         decision, rows, acted = self.decision, {}, []
@@ -289,7 +288,18 @@ class Slot:
         return state
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Act a saved episode out again and stand where it was saved; TrainingError where it now runs differently."""
+        """Act a saved episode out again and stand where it was saved.
+
+        TrainingError where it now runs differently, or where the saved state is none of this environment.
+        """
+        try:
+            self._restore(state)
+        except (KeyError, ValueError, IndexError, TypeError, OverflowError) as error:
+            raise TrainingError(f"slot {self.setting.slot}: the checkpoint's state of it is damaged, or of another "
+                                f"scenario ({type(error).__name__}: {error!s:.200}); remove the checkpoint to go on "
+                                f"from the one before") from error
+
+    def _restore(self, state: Mapping[str, Array]) -> None:
         self._episode = int(state["episode"][0])
         self._journal = []
         self._reset()

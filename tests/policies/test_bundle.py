@@ -241,3 +241,45 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old bundle is read from where it was put aside, and put back by the next save, which may be killed again."""
+    place, rename = tmp_path / "best", Path.rename
+    Bundle({"g": group()}).save(place)
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.name == ".best.new":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            Bundle({"g": group(seed=2)}).save(place)
+        assert not place.exists()
+        assert np.array_equal(Bundle.load(place).group("g").weights["head/bias"], group().weights["head/bias"])
+    monkeypatch.undo()
+    Bundle({"g": group(seed=3)}).save(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
+    assert np.array_equal(Bundle.load(place).group("g").weights["head/bias"], group(seed=3).weights["head/bias"])
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits of reading are limits of writing; the bundle of before stays."""
+    Bundle({"g": group()}).save(tmp_path / "b")
+    for limit, name in (("MAX_WEIGHTS_BYTES", "weights.safetensors"), ("MAX_ABOUT_BYTES", "bundle.json")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, limit, 50)
+            with pytest.raises(BundleError, match=rf"{name} would hold [\d,]+ bytes; expected at most 50"):
+                Bundle({"g": group(seed=1)}).save(tmp_path / "b")
+    assert np.array_equal(Bundle.load(tmp_path / "b").group("g").weights["head/bias"], group().weights["head/bias"])
+
+
+def test_a_discount_that_is_none_is_named(tmp_path: Path) -> None:
+    """Whoever reads the bundle can rely on it."""
+    Bundle({"g": group()}).save(tmp_path / "b")
+    file = tmp_path / "b" / "bundle.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"discount": {"gamma": 7, "per_s": 1.0}}))
+    with pytest.raises(BundleError, match=r"discount.gamma: Input should be less than or equal to 1; found 7"):
+        Bundle.load(tmp_path / "b", weights=False)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from cosim.errors import FolderError
+from policies import datasets as module
 from policies.datasets import Dataset, DatasetError, Episode, load_all
 from policies.demonstrations import Recording, record
 from policies.training.scenario_env import scenario_env
+from tests.policies.bundles import SPEC
 from tests.policies.training.conftest import a_spec
 
 DURATION_S = 120.0
@@ -130,3 +135,77 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     arrow.write_bytes(arrow.read_bytes()[:200])
     with pytest.raises(DatasetError, match=r"1/part-0\.arrow"):
         Dataset.load(folder)
+
+
+def rewritten(file: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """An episode's table, changed."""
+    with pa.ipc.open_file(str(file)) as reader:
+        table = change(reader.read_all())
+    with pa.ipc.new_file(str(file), table.schema) as writer:
+        writer.write_table(table)
+
+
+def column(name: str, values: Callable[[int], Any]) -> Callable[[pa.Table], pa.Table]:
+    """Other values in a column."""
+    return lambda table: table.set_column(table.column_names.index(name), name, pa.array(values(len(table))))
+
+
+def infos(**values: Any) -> Callable[[pa.Table], pa.Table]:
+    """Other infos, each one number throughout."""
+    return column("infos", lambda n: pa.StructArray.from_arrays([pa.array(np.full(n, v)) for v in values.values()],
+                                                                names=list(values)))
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    (infos(other=0.0), r"dt_s of shape none"), (infos(dt_s=-1.0), r"dt_s of -1; expected seconds"),
+    (infos(dt_s=1.0, cost=1.0), r"cost of shape \(5,\); expected \(5, 0\)"),
+    (lambda t: t.slice(0, 0), "0 rows of agent 0"), (column("infos", np.zeros), "cannot be read"),
+    (column("actions", lambda n: np.full(n, 99)), "an alternative that is none of 0 to 3"),
+    (column("actions", lambda n: np.full(n, 0.5)), "an alternative that is none of 0 to 3"),
+    (column("actions", lambda n: ["x"] * n), r"actions \(object\) holds something else"),
+    (column("rewards", lambda n: np.full(n, np.nan)), r"rewards \(float64\) holds something else than finite"),
+    (column("rewards", lambda n: [None] * n), "rewards"), (lambda t: t.drop_columns(["rewards"]), "cannot be read")])
+def test_damaged_episodes_are_named(tmp_path: Path, change: Any, says: str) -> None:
+    """On reading, with the file: nothing of it reaches a learner."""
+    folder = lives(0, (4,)).save(tmp_path, "tests")
+    rewritten(folder / "0" / "part-0.arrow", change)
+    with pytest.raises(DatasetError, match=rf"(?s)0/part-0\.arrow.*{says}"):
+        load_all(tmp_path)
+
+
+@pytest.mark.parametrize(("key", "value", "says"), [
+    ("group", "../x", "expected letters"), ("discount", {"gamma": 2, "per_s": 1}, "gamma"),
+    ("cost_names", "ab", "tuple"),
+    ("scenario", [1], "expected a mapping"), ("shield", "on", "expected a mapping"),
+    ("members", [SPEC.to_dict()], "members see or do something else")])
+def test_damaged_descriptions_are_named(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    """What a bundle could not take is refused before anything is learned."""
+    file = lives(2, ()).save(tmp_path, "tests") / "metadata.json"
+    about = json.loads(file.read_text())
+    about["gridloop"][key] = value
+    file.write_text(json.dumps(about))
+    with pytest.raises(DatasetError, match=rf"(?s)metadata\.json.*{says}"):
+        load_all(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "most", "says"), [
+    ("MAX_STEPS", 3, "5 rows of agent 0; expected 1 to 4 rows"), ("MAX_EPISODE_BYTES", 100, "expected at most 100"),
+    ("MAX_METADATA_BYTES", 10, "expected at most 10"), ("MAX_EPISODES", 1, "total_episodes is 2")])
+def test_limits_hold_on_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, most: int,
+                                says: str) -> None:
+    """As on writing."""
+    lives(2, ()).save(tmp_path, "tests")
+    monkeypatch.setattr(module, limit, most)
+    with pytest.raises(DatasetError, match=says):
+        load_all(tmp_path)
+    if limit != "MAX_EPISODES":
+        with pytest.raises(DatasetError, match="expected at most"):
+            lives(2, ()).save(tmp_path / "again", "tests")
+
+
+def test_masks_are_everywhere_or_nowhere(tmp_path: Path) -> None:
+    """One episode without them is named before rows are put together."""
+    folder = lives(0, (4,), masks=True).save(tmp_path, "tests")
+    rewritten(folder / "1" / "part-0.arrow", infos(dt_s=1.0))
+    with pytest.raises(DatasetError, match="some episodes have masks"):
+        load_all(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,3 +88,22 @@ def test_what_cannot_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match=r"needs onnx .*pip install 'gridloop\[rl\]'"):
         export_onnx(tmp_path / "b", stopwatch=Ticks())
+
+
+def test_nothing_that_was_not_compared_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without onnxruntime there is no file; one that is there already is kept."""
+    Bundle({"g": group()}).save(tmp_path / "b")
+    before = sorted(path.name for path in (tmp_path / "b").iterdir())
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(BundleError, match="needs onnxruntime"):
+            export_onnx(tmp_path / "b", stopwatch=Ticks())
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before
+
+
+def test_answers_that_are_no_numbers_differ() -> None:
+    """NaN is no difference of 0."""
+    def answering(value: float) -> Any:
+        return lambda x, _: (np.full((len(x), 1), value, np.float32), None)
+
+    assert np.isnan(module._difference(group().network, answering(1.0), answering(np.nan)))

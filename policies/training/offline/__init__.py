@@ -20,7 +20,7 @@ from cosim.scenario.learning import Discount
 from policies.bundle import Bundle, GroupBundle
 from policies.datasets import GAMMA, Dataset, load_all
 from policies.description import Description
-from policies.training.algorithm import GroupSetting, Options, TrainingError
+from policies.training.algorithm import GroupSetting, Options, TrainingError, problems
 from policies.training.command import offline_command
 
 #: Algorithms that learn without acting; all take continuous and discrete actions.
@@ -38,7 +38,7 @@ OnProgress = Callable[[str, int, Mapping[str, float]], None]
 class OfflineConfig(BaseModel):
     """One training from a data set; the same configuration and data give the same weights."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     algo: str = Field("iql", description=f"Algorithm: {', '.join(OFFLINE)}.")
     options: dict[str, Any] = Field(default_factory=dict, description="The algorithm's hyperparameters.")
@@ -62,8 +62,7 @@ class OfflineConfig(BaseModel):
             options: Options = self.algorithm_class().Options.model_validate(
                 {**self.options, "capacity": rows, "warmup": 0})
         except ValidationError as error:
-            raise TrainingError("\n".join(f"options.{'.'.join(map(str, item['loc']))}: {item['msg']}; found "
-                                          f"{item['input']!r:.60}" for item in error.errors())) from None
+            raise TrainingError(problems(error, "options.")) from None
         if getattr(options, "centralised", False):
             raise TrainingError("options.centralised: a data set holds each agent's own view alone; expected false")
         return options
@@ -83,14 +82,15 @@ def train_offline(config: OfflineConfig, dataset_path: Path, out: Path,
 
     Raises DatasetError for what is no data set, TrainingError for settings that do not fit.
     """
-    import torch
+    from policies.training.device import check_device, learner_threads  # torch
 
-    torch.set_num_threads(config.threads)
+    check_device(config.device)
     datasets = load_all(dataset_path)
     _check(datasets, dataset_path)
     groups, figures = {}, {}
-    for data in datasets:
-        groups[data.group], figures[data.group] = _learned(config, data, on_progress)
+    with learner_threads(config.threads):
+        for data in datasets:
+            groups[data.group], figures[data.group] = _learned(config, data, on_progress)
     about = datasets[0].about
     discount = _discount(config, datasets[0])
     command = offline_command(config.algo, dataset_path, config.batches, config.seed, config.options)
@@ -132,7 +132,4 @@ def _discount(config: OfflineConfig, data: Dataset) -> Discount:
     recorded = data.about.get("discount")
     if config.discount is not None or not recorded:
         return config.discount or Discount(gamma=GAMMA, per_s=data.spec.period_s)
-    try:
-        return Discount.model_validate(recorded)
-    except ValidationError as error:
-        raise TrainingError(f"data set of group {data.group}: discount: {error.errors()[0]['msg']}") from None
+    return Discount.model_validate(recorded)  # which reading has checked

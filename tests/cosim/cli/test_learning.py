@@ -217,6 +217,7 @@ def test_folders_that_are_taken_are_refused(gridloop: Call, trainer: FakeTrainer
     """A training is replaced with --force only, and other files never."""
     gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o")
     Path("o/mark").touch()
+    Path("o/checkpoints/iteration-000001").mkdir(parents=True)
     assert "or --resume o to go on" in gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o").err
     assert gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o", "--force").code == 0
     assert not Path("o/mark").exists()

@@ -60,7 +60,7 @@ def test_returns_are_sums_of_rewards() -> None:
     found = scene()
     discount = Discount(gamma=0.9, per_s=10)
     (episode,) = evaluate(plan(found, "none", seeds=(3,), discount=discount)).episodes
-    env = EventEnv(found)
+    env = EventEnv(found, options=EnvOptions(discount=discount))
     decision, plain, worth = env.reset(seed=3), np.zeros(2), np.zeros(2)
     while not decision.ended:
         decision = env.step({})

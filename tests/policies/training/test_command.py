@@ -33,6 +33,7 @@ def parsed(command: str) -> TrainConfig:
     {"algo": "sac", "steps": 5, "seed": 7, "device": "cuda", "threads": 2, "duration_s": 12.5,
      "options": {"lr": 1e-05, "hidden": [8, 16], "target_entropy": None, "normalise": True, "activation": "tanh"}},
     {"agents": ["agent_1", "agent_[23]"], "overrides": ["duration_s=20", "learning.agents=['agent_*']"],
+     "trials": {"every": 2, "overrides": ["duration_s=30"]},
      "cost_limits": {"volts at 1.0 pu": 1e-07}, "discount": {"gamma": 0.9, "per_s": 5},
      "options": {"lagrangian": {"kp": 0.0, "most": 1e16}}},
     {"algo": "ippo", "collection": {"slots": 8, "fragment": 128, "workers": 0, "pipeline": True},

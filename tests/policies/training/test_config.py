@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
 from policies.training.algorithm import ALGORITHMS, TrainingError, algorithm_class, options_of
-from policies.training.config import TrainConfig, load_config
+from policies.training.config import TrainConfig, load_config, with_seed
 
 
 def test_a_file_changed_by_overrides(tmp_path: Path) -> None:
@@ -64,3 +65,21 @@ def test_settings_that_come_with_scenarios_are_settings() -> None:
         assert (home / f"{scenario}.yaml").is_file(), file
         config = load_config(file, scenario=scenario, algo=algo)
         assert config.bundle is None, f"{file}: begins with a bundle that others do not have"
+
+
+@pytest.mark.parametrize("given", [{"cost_limits": {"volts": float("nan")}}, {"options": {"lr": float("inf")}},
+                                   {"stop": {"target_return": float("nan")}},
+                                   {"options": {"lagrangian": {"most": float("inf")}}}])
+def test_what_no_bundle_could_say_is_refused(given: dict[str, Any]) -> None:
+    """NaN and infinity: before hours of training, not at the end of them, when the bundle is written."""
+    with pytest.raises(TrainingError, match="finite number"):
+        load_config(scenario="tour", **given)
+
+
+def test_another_seed_is_checked_as_the_first() -> None:
+    """The rest stays, the flag that no file may say too."""
+    first = load_config(scenario="tour", steps=77, allow_plugins=True)
+    other = with_seed(first, 5)
+    assert (other.seed, other.allow_plugins, other.model_copy(update={"seed": 1})) == (5, True, first)
+    with pytest.raises(TrainingError, match=r"seed: .*less than 4294967296; found 5000000000"):
+        with_seed(first, 5_000_000_000)

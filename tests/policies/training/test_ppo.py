@@ -17,6 +17,7 @@ from policies.training.algorithm import TrainingError
 from policies.training.assembly import Assembly, assemble
 from policies.training.collect import LocalCollector
 from policies.training.config import load_config
+from policies.training.loop import at_most
 from policies.training.ppo import Ppo, PpoOptions, Values, clip_loss
 from policies.training.sequences import padded, sequences
 from tests.policies.training.fakes import recipe
@@ -105,8 +106,7 @@ def test_values_are_those_of_time() -> None:
 def test_a_limit_is_kept() -> None:
     """Where effort (mean |target| is 0.5) is limited to 0.2, the policy holds back; without a limit it does not."""
     _, figures = learned(40, cost_limits={"effort": 0.2}, options={"lagrangian": {"kp": 0.5, "ki": 0.2}})
-    late = np.mean([f["cost_rate/effort"] for f in figures[-8:]])
-    assert late < 0.3
+    assert np.mean([f["cost_rate/effort"] for f in figures[-8:]]) <= at_most(0.2)
     assert figures[-1]["price/effort"] > 0
     free, _ = learned(25)
     assert abs(answer(free, 0.8)) > 0.55

@@ -156,3 +156,28 @@ def test_another_environment_is_no_way_back() -> None:
     other = Slot(Targets((1.0, 5.0)), SlotSetting(3, 7, {"all": shape_of(Targets())}))
     with pytest.raises(TrainingError, match="does not run as it did"):
         other.restore(first.snapshot())
+
+
+def test_who_begins_late_has_a_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has not decided at the first decision of others counts its time from before it: no NaN comes of that."""
+    reset = Targets.reset
+
+    def late(self: Targets, seed: int | None = None) -> Any:
+        decision = reset(self, seed)
+        decision.t_us += 43_200_000_000  # the episode's first decision is at half a day
+        return decision
+
+    def step(self: Targets, rows: Any) -> Any:
+        decision = stepped(self, rows)
+        decision.t_us += 43_200_000_000
+        decision.dt_s[1], decision.reward[1] = decision.t_us / 1e6, 0.0  # this one has never decided
+        return decision
+
+    stepped = Targets.step
+    monkeypatch.setattr(Targets, "reset", late)
+    monkeypatch.setattr(Targets, "step", step)
+    env = Targets((1.0, 3.0), duration_s=4.0, discount={"gamma": 0.05, "per_s": 0.05})
+    _, (episode,), _ = collected(env, (4,), Script())
+    assert np.isfinite(episode.discounted).all()
+    assert episode.discounted[0] != 0.0
+    assert episode.discounted[1] == 0.0

@@ -256,3 +256,16 @@ def test_iql_equals_torchrl(make: Any, oracle: Any) -> None:
     same(value, expected["loss_value"])
     same(iql.critic_loss(batch)[0], expected["loss_qvalue"])
     same(iql.weigh(iql.actor(batch.obs).log_prob(batch.action), advantage, 0.5), expected["loss_actor"])
+
+
+def test_it_learns_where_it_can_and_leaves_torch_alone(tmp_path: Path) -> None:
+    """A device that there is none of is refused before reading; torch's threads are those of before."""
+    from tests.policies.test_datasets import lives
+
+    lives(2, ()).save(tmp_path / "d", "tests")
+    with pytest.raises(TrainingError, match="device: found 'banana'; expected cpu, or cuda"):
+        train_offline(OfflineConfig(algo="bc", device="banana"), tmp_path / "d", tmp_path / "o")
+    before = torch.get_num_threads()
+    settings = OfflineConfig(algo="bc", batches=1, options={"hidden": [4]}, threads=before + 1)
+    train_offline(settings, tmp_path / "d", tmp_path / "o")
+    assert torch.get_num_threads() == before
