@@ -33,7 +33,8 @@ def test_a_shipped_bundle_fits_its_scenario(folder: Path) -> None:
     assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
 
 
-def days(scenario: str, bundle: str | None, *first: int) -> list[tuple[float, float, EventEnv]]:
+def days(scenario: str, bundle: str | None, *first: int,
+         overrides: tuple[str, ...] = ()) -> list[tuple[float, float, EventEnv]]:
     """Episodes from these days after the scenario's start, by a bundle or by the scenario's own policies.
 
     The mean of the learners' returns, the share of decisions with all voltages within 0.95 to 1.05 pu, and the
@@ -41,7 +42,7 @@ def days(scenario: str, bundle: str | None, *first: int) -> list[tuple[float, fl
     """
     found = []
     for day in first:
-        env = EventEnv(scenario, options=EnvOptions(offset_s=day * 86400.0))
+        env = EventEnv(scenario, overrides=overrides, options=EnvOptions(offset_s=day * 86400.0))
         actors = {}
         if bundle is not None:
             loaded = Bundle.load(CHECKPOINTS / bundle)
@@ -82,10 +83,18 @@ def test_the_inverters_lose_less_than_the_tuned_curve() -> None:
     assert all(inside >= 0.985 for _, inside, _ in mine)
 
 
+def test_the_inverters_of_maddpg_keep_the_band() -> None:
+    """A sunny held-out day that nothing but practice prepared them for: all but 1.5 % of steps; shielded, all."""
+    ((_, inside, _),) = days("volt_var_33", "volt_var_33_maddpg", 0)
+    assert inside >= 0.985
+    ((_, inside, _),) = days("volt_var_33", "volt_var_33_maddpg", 240, overrides=("shield=enforce",))
+    assert inside == 1.0
+
+
 def test_the_microgrids_are_cheaper_than_the_rule() -> None:
-    """Three held-out days: at least a tenth less."""
+    """Three held-out days: at least an eighth less."""
     cost, rule = (-returns("microgrids3", bundle, 90, 210, 240) for bundle in ("microgrids3_mappo", None))
-    assert cost < 0.9 * rule
+    assert cost < 0.875 * rule
 
 
 def test_the_trader_earns_more_than_the_rule() -> None:
