@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cosim.errors import GridloopError
+from cosim.locks import is_locked
 
 #: The file that is locked while somebody trains into its folder.
 LOCK = ".training.lock"
@@ -61,16 +62,9 @@ def locked(folder: Path) -> Iterator[None]:
                 place.rmdir()
 
 
-def is_locked(folder: Path) -> bool:
+def at_work(folder: Path) -> bool:
     """Whether some process holds the lock of a folder now."""
-    try:
-        with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_locked(folder / LOCK)
 
 
 def _lock(folder: Path) -> int:

@@ -33,10 +33,10 @@ def check_free_training(folder: Path, *, force: bool) -> None:
 
 def _refuse_running(folder: Path) -> None:
     """UsageError where a process is training into the folder, or that of one of its seeds, now."""
-    from policies.durable import is_locked
+    from policies.durable import at_work
 
     for place in (folder, *sorted(folder.glob("seed-*"))):
-        if is_locked(place):
+        if at_work(place):
             raise UsageError(f"{place}: another process is training into this folder; stop it first")
 
 

@@ -9,7 +9,7 @@ without ``end_reward``).  Costs and terms come when the reward does: with the ag
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -93,15 +93,7 @@ class Faces:
         Raises GridloopError for a name that is no learner's and for what is no mapping.
         """
         core = self.core
-        try:
-            known = actions.keys() <= self.action_spaces.keys()
-        except AttributeError:
-            raise GridloopError(f"actions: found {actions!r:.80}; expected a mapping of agents' names to "
-                                f"actions") from None
-        if not known:
-            for name in actions:
-                if name not in self.action_spaces:
-                    raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(core.names)}")
+        require_named(actions, self.action_spaces)
         rows: dict[int | str, Any] = {}
         names, mixed = core.names, self._mixed
         for i in core.due:
@@ -173,6 +165,17 @@ class JointView(View):
     def state(self) -> NDArray[np.float32]:
         """What all learners see, side by side (for a centralised critic)."""
         return self.core.last.observation.copy()
+
+
+def require_named(actions: Mapping[str, Any], learners: Mapping[str, Any]) -> None:
+    """Actions by names of learners; raises GridloopError for another name, and for what is no mapping."""
+    try:
+        if actions.keys() <= learners.keys():
+            return
+    except AttributeError:
+        raise GridloopError(f"actions: found {actions!r:.80}; expected a mapping of agents' names to actions") from None
+    name = next(name for name in actions if name not in learners)
+    raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(learners)}")
 
 
 def row_for(core: EventEnv, index: int, action: Any) -> Vector:

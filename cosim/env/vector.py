@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from cosim.env.episodes import whole_seed
 from cosim.env.event import EnvOptions, EventEnv
-from cosim.env.faces import Faces, metadata
+from cosim.env.faces import Faces, metadata, require_named
 from cosim.env.slots import Records, mask_counts, parts
 from cosim.env.spaces import rows_of
 from cosim.env.workers import Plan, Workers
@@ -221,11 +221,7 @@ class GridVectorParallelEnv:
         Raises GridloopError for an unknown agent, for actions of another shape, and when a process fails or ends.
         """
         known = {name: i for i, name in enumerate(self.possible_agents)}
-        if not isinstance(actions, Mapping):
-            raise GridloopError(f"actions: found {actions!r:.80}; expected a mapping of agents' names to actions")
-        for name in actions:
-            if name not in known:
-                raise GridloopError(f"unknown agent '{name}'; learners are: {', '.join(known)}")
+        require_named(actions, known)
         records = self._rows.step({known[name]: action for name, action in actions.items()})
         shots, renewed = _outcome(records), records["renewed"].copy()
         observations, infos = self._by_agent(records["now"])

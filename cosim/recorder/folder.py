@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosim.errors import FolderError, RecordError
+from cosim.locks import is_locked
 from cosim.recorder.tables import READ, TABLES
 
 #: Less free space than this is refused before the run.
@@ -117,14 +118,7 @@ def read_commits(folder: Path) -> tuple[list[Commit], int]:
 
 def being_written(folder: Path) -> bool:
     """Whether some process is recording into the folder now."""
-    try:
-        with (folder / "commits.jsonl").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_locked(folder / "commits.jsonl")
 
 
 class ResultFolder:

@@ -202,8 +202,11 @@ class _Trained:
         found: Setpoints = {}
         for name, actor in self._actors.items():
             who = [i for i in due if self._group[i] == name]
-            for some in [[i] for i in who] if self._draws else [who] if who else []:
-                found |= self._answers(actor, some)
+            if self._draws:  # each from a stream of its own
+                for i in who:
+                    found |= self._answers(actor, [i])
+            elif who:
+                found |= self._answers(actor, who)
         return found
 
     def _answers(self, actor: NumpyActor, who: list[int]) -> Setpoints:

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
-from policies.durable import sync_names
-from policies.durable import write_through as _put
+from policies.durable import sync_names, write_through
 from policies.training.algorithm import State, TrainingError, problems
 from policies.training.collect import Fragment, episode_of
 from policies.training.transitions import Transitions
-from policies.training.worker import Plan
+from policies.training.worker import Plan, grouped, pack
 
 FORMAT = 2
 #: Largest file that is written and read (replay memories are in here).
@@ -102,14 +101,14 @@ def _fill(fresh: Path, final: Path, checkpoint: Checkpoint) -> None:
         parts[AHEAD] = {group: part.columns for group, part in checkpoint.ahead.rows.items()}
         about["ahead"] = [asdict(episode) for episode in checkpoint.ahead.episodes]
     for name, arrays in parts.items():
-        data = _packed(arrays)
+        data = pack(arrays)
         if len(data) > MAX_BYTES:
             raise TrainingError(f"{final}: {name} would hold {len(data):,} bytes; expected at most {MAX_BYTES:,}, as "
                                 f"no more is read again; a smaller options.capacity, shorter episodes or a smaller "
                                 f"fragment would do")
         about["arrays"][name] = sum(map(len, arrays.values()))
-        _put(fresh / name, data)
-    _put(fresh / "state.json", json.dumps(about, indent=1).encode())
+        write_through(fresh / name, data)
+    write_through(fresh / "state.json", json.dumps(about, indent=1).encode())
 
 
 def written(out: Path) -> list[Path]:
@@ -130,8 +129,8 @@ def read(folder: Path) -> Checkpoint:
         progressed = _PROGRESSED.validate_python(about["progressed"])
         if min(progressed.iteration, progressed.steps, progressed.episodes) < 0:
             raise ValueError(f"progressed is {about['progressed']!r:.60}; expected counts")
-        algorithms = _unpacked(_arrays(folder, ALGORITHMS, about))
-        slots = {int(slot): state for slot, state in _unpacked(_arrays(folder, SLOTS, about)).items()}
+        algorithms = grouped(_arrays(folder, ALGORITHMS, about))
+        slots = {int(slot): state for slot, state in grouped(_arrays(folder, SLOTS, about)).items()}
         ahead = None if about["ahead"] is None else _ahead(folder, about)
         return Checkpoint(progressed, about["config"], algorithms, slots, ahead)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
@@ -156,7 +155,7 @@ def refuse_other_rows(found: Checkpoint, plan: Plan) -> None:
 
 
 def _ahead(folder: Path, about: Mapping[str, Any]) -> Fragment:
-    rows, episodes = _unpacked(_arrays(folder, AHEAD, about)), about["ahead"]
+    rows, episodes = grouped(_arrays(folder, AHEAD, about)), about["ahead"]
     return Fragment({group: Transitions(columns) for group, columns in rows.items()}, tuple(map(episode_of, episodes)))
 
 
@@ -167,20 +166,6 @@ def _arrays(folder: Path, name: str, about: Mapping[str, Any]) -> dict[str, Any]
     if len(found) != wanted:
         raise ValueError(f"{name} holds {len(found)} arrays; expected {wanted}")
     return found
-
-
-def _packed(groups: Mapping[Any, Mapping[str, Any]]) -> bytes:
-    """Arrays by group (or slot) and name as one safetensors file; it wants them in one piece."""
-    return save({f"{group}|{name}": np.asarray(array, order="C") for group, named in groups.items()
-                 for name, array in named.items()})
-
-
-def _unpacked(arrays: Mapping[str, Any]) -> dict[str, State]:
-    groups: dict[str, State] = {}
-    for key, array in arrays.items():
-        group, _, name = key.partition("|")
-        groups.setdefault(group, {})[name] = array
-    return groups
 
 
 def _get(file: Path) -> bytes:

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
@@ -91,18 +92,24 @@ def make_slots(plan: Plan, numbers: Sequence[int]) -> dict[int, Slot]:
     return {n: Slot(plan.recipe.make(kept), SlotSetting(n, plan.seed, plan.shapes)) for n in numbers}
 
 
-def pack(states: Mapping[int, State]) -> bytes:
-    """Saved slots as one safetensors file."""
-    return save_arrays({f"{slot}|{name}": array for slot, state in states.items() for name, array in state.items()})
+def pack(groups: Mapping[Any, Mapping[str, Any]]) -> bytes:
+    """Arrays by slot (or group) and name as one safetensors file; it wants each in one piece."""
+    return save_arrays({f"{group}|{name}": np.asarray(array, order="C") for group, named in groups.items()
+                        for name, array in named.items()})
+
+
+def grouped(arrays: Mapping[str, Any]) -> dict[str, State]:
+    """Arrays of such a file by group and name."""
+    groups: dict[str, State] = {}
+    for key, array in arrays.items():
+        group, _, name = key.partition("|")
+        groups.setdefault(group, {})[name] = array
+    return groups
 
 
 def unpack(data: bytes) -> dict[int, State]:
-    """From `pack`."""
-    found: dict[int, State] = {}
-    for key, array in load_arrays(data).items():
-        slot, _, name = key.partition("|")
-        found.setdefault(int(slot), {})[name] = array
-    return found
+    """Saved slots from `pack`."""
+    return {int(slot): state for slot, state in grouped(load_arrays(data)).items()}
 
 
 class _Worker:

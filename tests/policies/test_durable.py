@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.durable import LOCK, LockedError, is_locked, locked, write_through
+from policies.durable import LOCK, LockedError, at_work, locked, write_through
 
 
 def test_a_folder_is_for_one(tmp_path: Path) -> None:
@@ -16,10 +16,10 @@ def test_a_folder_is_for_one(tmp_path: Path) -> None:
     something."""
     place = tmp_path / "a" / "b"
     with locked(place):
-        assert is_locked(place)
+        assert at_work(place)
         with pytest.raises(LockedError, match="another process is training into this folder"), locked(place):
             pass
-        assert is_locked(place)
+        assert at_work(place)
     assert not (tmp_path / "a").exists()
     with locked(place):
         write_through(place / "x", b"1")
@@ -34,11 +34,11 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
                           stdin=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"in\n"
-        assert is_locked(tmp_path)
+        assert at_work(tmp_path)
         process.kill()
         process.wait()
     assert (tmp_path / LOCK).exists()
-    assert not is_locked(tmp_path)
+    assert not at_work(tmp_path)
     with locked(tmp_path):
         pass
     assert not (tmp_path / LOCK).exists()

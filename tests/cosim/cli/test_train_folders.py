@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from cosim.cli import main
 from cosim.cli.engine import Engine
 from tests.cosim.cli.conftest import Said
+from tests.cosim.cli.trainers import FakeTrainer
 from tests.cosim.env.worlds import loaded
 
 pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
@@ -23,31 +23,6 @@ from policies.training.checkpoint import Checkpoint, Progressed
 from policies.training.config import load_config
 
 Call = Callable[..., Said]
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """What a fake training gives."""
-
-    bundle: Path
-    iterations: int = 1
-    steps: int = 64
-    best: float | None = None
-    reason: str = "done"
-
-
-@dataclass
-class FakeTrainer:
-    """Writes a row of metrics and nothing else."""
-
-    configs: list[Any] = field(default_factory=list)
-
-    def train(self, config: Any, out: Path, on_progress: Any, resume: bool) -> Trained:
-        """A training without learning."""
-        self.configs.append(config)
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.csv").write_text("iteration\n1\n")
-        return Trained(out / "bundle")
 
 
 @pytest.fixture
@@ -110,9 +85,9 @@ def test_every_seed_is_checked(train: Call, trainer: FakeTrainer) -> None:
     """As --seed is: before anything is trained."""
     said = train(*NEW, "--seeds", "1,5000000000", "--out", "o")
     assert (said.code, "seed: Input should be less than 4294967296; found 5000000000" in said.err) == (2, True)
-    assert trainer.configs == []
+    assert trainer.asked == []
     assert train(*NEW, "--allow-plugins", "--seeds", "1,2", "--out", "o").code == 0
-    assert [(config.seed, config.allow_plugins) for config in trainer.configs] == [(1, True), (2, True)]
+    assert [(config.seed, config.allow_plugins) for config, _, _ in trainer.asked] == [(1, True), (2, True)]
 
 
 @pytest.mark.parametrize("config", [[1], {"collection": "x"}, {"steps": "many"}])
@@ -124,10 +99,11 @@ def test_a_damaged_configuration_is_one_message(train: Call, trainer: FakeTraine
     about["config"] = config if isinstance(config, list) else good | config
     (folder / "state.json").write_text(json.dumps(about))
     said = train("--resume", "o", "--workers", "0")
-    assert (said.code, "internal error" in said.err, trainer.configs) == (2, False, []), said.err
+    assert (said.code, "internal error" in said.err, trainer.asked) == (2, False, []), said.err
     (folder / "state.json").write_text(json.dumps(about | {"config": good}))
     assert train("--resume", "o", "--workers", "0", "--steps", "99").code == 0
-    assert (trainer.configs[0].steps, trainer.configs[0].collection.workers) == (99, 0)
+    ((resumed, _, _),) = trainer.asked
+    assert (resumed.steps, resumed.collection.workers) == (99, 0)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "banana"])

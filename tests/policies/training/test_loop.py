@@ -230,7 +230,7 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path: Path, monkeypatch: p
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a checkpoint is cleared away, the one before is named; so it is for the table of figures."""
-    whole = checkpoints._put
+    whole = checkpoints.write_through
 
     def full(file: Path, data: bytes) -> None:
         if file.name == "slots.safetensors" and ".iteration-000004" in str(file):
@@ -238,7 +238,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(file, data)
 
-    monkeypatch.setattr(checkpoints, "_put", full)
+    monkeypatch.setattr(checkpoints, "write_through", full)
     with pytest.raises(TrainingError, match=r"iteration-000004: .*No space left.*last checkpoint is .*000002"):
         run(tmp_path)
     assert [path.name for path in (tmp_path / checkpoints.FOLDER).iterdir()] == ["iteration-000002"]
