@@ -14,7 +14,7 @@ from cosim.channel.rule import Fate, Rule
 from cosim.channel.stage import LAST_FATE, compile_stages, unknown_fate
 from cosim.channel.traffic import Deliver, Traffic, Transit
 from cosim.errors import KernelError
-from cosim.kernel import Kernel
+from cosim.kernel import Kernel, Phase
 
 #: A message under way: (deliver, payload, sent_us, size_bytes, epoch).
 Flight = tuple[Deliver, Any, int, int, int]
@@ -121,13 +121,15 @@ class Link(Traffic):
     def _schedule(self, t_us: int, call: Deliver, arg: Any) -> None:
         try:
             self._at(t_us, call, arg)
-        except KernelError:
+        except KernelError:  # DRIVE has passed
             self._at_next(t_us, call, arg)
 
     def _at_next(self, t_us: int, call: Deliver, arg: Any) -> None:
-        # What is sent after DRIVE has passed (telemetry leaves in PUBLISH) cannot arrive in the same instant.
         assert t_us == self._kernel.now_us, f"{self.name}: arrival at {t_us} us is in the past"
-        self._at(t_us + 1, call, arg)
+        if self._kernel.phase <= Phase.DECIDE:  # what is decided outside still arrives before SOLVE, as an agent's own
+            self._at(t_us, call, arg, Phase.DECIDE)
+        else:  # what is sent later (telemetry leaves in REPORT) cannot arrive in the same instant
+            self._at(t_us + 1, call, arg)
 
     def _arrive(self, flight: Flight) -> None:
         deliver, payload, sent_us, size_bytes, epoch = flight
