@@ -139,7 +139,7 @@ def case118_rows(folder: Path, quick: bool) -> Iterator[Row]:
     yield Comparison("case118 618/145, parallel_env, shield off", "steps/s", f"Grid2Op {PEER}",
                      lambda: plain.through_parallel(n), lambda: peer_rate(n_peer), Reach(True, 4)).row(pairs)
     yield Comparison("same", "steps/s", f"Grid2Op {PEER}, redispatching", lambda: plain.through_parallel(n),
-                     lambda: peer_rate(n_peer // 5, acts=True)).row(pairs)
+                     lambda: peer_rate(n_peer // 5, acts=True), Reach(True, 4)).row(pairs)
     yield Comparison("same", "steps/s", "EventEnv alone", lambda: plain.through_parallel(n),
                      lambda: plain.of_the_core(n)).row(pairs)
     for name, text, n_steps in (("0.94 to 1.06 pu", SHIELD, n // 4), ("0.95 to 1.05 pu", TIGHT_SHIELD, n // 30)):
@@ -209,20 +209,20 @@ class Exchange:
 
 def exchange_rows(folder: Path, quick: bool) -> Iterator[Row]:
     """Ten and a hundred learners."""
-    pairs, share = (3, 4) if quick else (7, 1)
+    (pairs, share), half = (3, 4) if quick else (7, 1), Reach(True, 0.5)
     for n in (10, 100):
         for name, reward in (("default reward", "[]"), ("reward: voltage", "[{kind: voltage, per: h}]")):
             both = Exchange(n, DURATION_S[n] // share, reward=reward)
-            yield _exchange_row(f"exchange, {n} agents, {name}", both, folder, Reach(True, 0.5)).row(pairs)
+            yield _exchange_row(f"exchange, {n} agents, {name}", both, folder, half).row(pairs)
     for n in (10, 100):
         spread = Exchange(n, max(JITTERED_S[n] // share, 4), JITTER_S)
-        yield _exchange_row(f"exchange, {n} agents, each at a time of its own", spread, folder, None).row(pairs)
+        yield _exchange_row(f"exchange, {n} agents, each at a time of its own", spread, folder, half).row(pairs)
         together = Exchange(n, DURATION_S[n] // share, JITTER_S, TOGETHER_S)
         yield _exchange_row(f"exchange, {n} agents, those within {TOGETHER_S} s together", together, folder,
-                            None).row(pairs)
+                            half).row(pairs)
 
 
-def _exchange_row(name: str, exchange: Exchange, folder: Path, reach: Reach | None) -> Comparison:
+def _exchange_row(name: str, exchange: Exchange, folder: Path, reach: Reach) -> Comparison:
     return Comparison(name, "sim s/s", "the same scenario's run", exchange.as_environment(folder),
                       exchange.as_run(folder), reach)
 

@@ -14,6 +14,16 @@ class GridloopError(Exception):
     """Base class: anything below it is our own word, anything else is a bug."""
 
 
+#: Packages of ours: a module of theirs that is missing is a bug, not a missing extra.
+_OURS = ("cosim", "gateways", "hil", "policies")
+
+
+def extra_needed(what: str, extra: str, error: ModuleNotFoundError) -> str:
+    """Which package is missing for what, and how to install it; "" where a module of our own is missing."""
+    package = (error.name or "").partition(".")[0]
+    return "" if package in _OURS else f"{what} needs {package}: pip install 'gridloop[{extra}]'"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with a scenario: where, and what would be accepted.

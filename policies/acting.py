@@ -10,7 +10,8 @@ time since the own last decision, last action), so a policy in a run decides as 
 * ``torch`` computes as in training; ``onnx`` needs `onnxruntime` and the file that `policies.export` writes; ``numpy``
   needs neither.
 
-A number that is not finite holds its whole action, is counted and logged once.
+A number that is not finite holds its whole action: it is counted by agent for the run's summary, and recorded (event
+``action_held``) and logged once.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 #: Differences of specifications that a message shows.
 _SHOWN = 40
+#: Letters of an event's detail.
+_LONGEST = 400
 
 
 class _Trained(PluginConfig):
@@ -59,8 +62,7 @@ class TrainedPolicy:
 
     def __init__(self, network: Network, spec: LearnerSpec, situation: Situation,
                  rng: np.random.Generator | None) -> None:
-        self.held = 0
-        """Decisions that were left out because the network answered NaN or infinity."""
+        self._has_held = False
         self._network, self._situation, self._rng = network, situation, rng
         self._spec, self._codec, self._encoder = spec, ActionCodec(spec.action), Encoder([spec])
         self._n = len(spec.features)
@@ -116,8 +118,10 @@ class TrainedPolicy:
         return senses
 
     def _tell_held(self) -> None:
-        self.held += 1
-        if self.held == 1:
+        names = ", ".join(setpoint.name for setpoint in self._spec.action.setpoints)
+        self._situation.held(f"its trained policy answered numbers that are not finite; held: {names}"[:_LONGEST])
+        if not self._has_held:
+            self._has_held = True
             logger.warning("agent %s: its trained policy answered numbers that are not finite; the setpoints are held",
                            self._situation.name)
 

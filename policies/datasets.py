@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -53,6 +53,29 @@ _OWN = ("format", "group", "spec", "members", "cost_names")
 
 class DatasetError(RecordError):
     """A data set that cannot be written, read or learned from."""
+
+
+def place_of(root: Path, namespace: str, group: str) -> Path:
+    """The folder of a new data set; FolderError where there is one already, DatasetError for bad names."""
+    for what, name in (("namespace", namespace), ("group", group)):
+        if not _NAME.fullmatch(name):
+            raise DatasetError(f"data set: {what} {name!r:.40}; expected letters, digits, _ and -")
+    folder = root / namespace / f"{group}-v0" / "data"
+    if folder.exists():
+        raise FolderError(f"{folder}: there is a data set already; choose another place")
+    return folder
+
+
+def require_places(root: Path, namespace: str, groups: Iterable[str]) -> None:
+    """Raises as `place_of`, and DatasetError where nothing can be written: before the first episode is played."""
+    try:
+        for group in groups:
+            folder = place_of(root, namespace, group).absolute()
+            trial = next(parent for parent in folder.parents if parent.exists()) / f".{group}.new"
+            trial.mkdir(exist_ok=True)
+            trial.rmdir()
+    except OSError as error:
+        raise DatasetError(f"{root}: cannot be written ({error.strerror})") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +128,7 @@ class Dataset:
 
     def save(self, root: Path, namespace: str) -> Path:
         """Write below `root`; the folder.  FolderError where there is one already, DatasetError for bad names."""
-        for what, name in (("namespace", namespace), ("group", self.group)):
-            if not _NAME.fullmatch(name):
-                raise DatasetError(f"data set: {what} {name!r:.40}; expected letters, digits, _ and -")
-        folder = root / namespace / f"{self.group}-v0" / "data"
-        if folder.exists():
-            raise FolderError(f"{folder}: there is a data set already; choose another place")
+        folder = place_of(root, namespace, self.group)
         try:
             folder.mkdir(parents=True)
             size = sum(_write(folder, i, episode, self.spec) for i, episode in enumerate(self.episodes))

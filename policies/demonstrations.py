@@ -17,7 +17,7 @@ import numpy as np
 
 from cosim.scenario.learning import Discount
 from policies.bundle import scenario_digest
-from policies.datasets import GAMMA, Dataset, Episode
+from policies.datasets import GAMMA, Dataset, Episode, require_places
 from policies.training.scenario_env import scenario_env
 from policies.training.transitions import Array
 
@@ -46,24 +46,26 @@ def record(scenario: str, out: Path, recording: Recording | None = None,
            on_episode: Callable[[int], None] | None = None) -> tuple[Path, ...]:
     """Record episodes of a scenario; the folders, one a group.  `on_episode` is told each number when it ended.
 
-    Raises ScenarioError for a scenario without learners, FolderError where there are data sets already.
+    Raises ScenarioError for a scenario without learners, FolderError where there are data sets already and DatasetError
+    where none can be written, before the first episode.
     """
     recording = recording or Recording()
     env = _env(scenario, recording)
+    name = _safe(env.loaded.scenario.name)
+    require_places(out, name, env.groups)
     found: list[Episode] = []
     for number in range(recording.episodes):
         found += _Scribe(env, recording, recording.seed + number).episode()
         if on_episode is not None:
             on_episode(number)
     env.close()
-    name = env.loaded.scenario.name
-    about = {"scenario": {"name": name, "digest": scenario_digest(env.loaded)},
+    about = {"scenario": {"name": env.loaded.scenario.name, "digest": scenario_digest(env.loaded)},
              "shield": env.loaded.scenario.shield.model_dump(mode="json"),
              "discount": env.discount.model_dump() if env.discount else None,
              "recorded": {"episodes": recording.episodes, "seed": recording.seed, "noise": recording.noise}}
     return tuple(Dataset(group, env.specs[members[0]], tuple(env.cost_names),
                          tuple(e for e in found if e.agent in members and len(e)), about,
-                         tuple(env.specs[i] for i in members[1:])).save(out, _safe(name))
+                         tuple(env.specs[i] for i in members[1:])).save(out, name)
                  for group, members in env.groups.items())
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cosim.errors import GridloopError
+from cosim.errors import FolderError, GridloopError
 from cosim.locks import is_locked
 
 #: The file that is locked while somebody trains into its folder.
@@ -46,11 +46,15 @@ def sync_names(folder: Path) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """The folder, made if there is none, for this process alone; LockedError where another one has it.
 
-    Folders that were made for the lock and are empty at the end are removed again.
+    Folders that were made for the lock and are empty at the end are removed again.  FolderError where nothing can be
+    written there.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock(folder)
+    try:
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(folder)
+    except OSError as error:
+        raise FolderError(f"{folder}: cannot be written: {error.strerror or error}") from None
     try:
         yield
     finally:

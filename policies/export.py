@@ -32,7 +32,11 @@ KINDS = ("torch", "onnx", "numpy")
 
 
 class ExportError(GridloopError):
-    """An export that cannot be made, or does not compute what the bundle does."""
+    """An export that cannot be made."""
+
+
+class DifferenceError(ExportError):
+    """An exported network that does not compute what the bundle does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,8 @@ class Exported:
 def export_onnx(bundle: Path, out: Path | None = None, stopwatch: Stopwatch | None = None) -> tuple[Exported, ...]:
     """Write ``actor.<group>.onnx`` for every group into `out`, a copy of the bundle (None: into the bundle itself).
 
-    Raises BundleError for a bundle that cannot be read, and ExportError where a package is missing or an exported
-    network differs from torch's by more than `TOLERANCE`: no file is put there that was not compared.
+    Raises BundleError for a bundle that cannot be read, ExportError where a package is missing, and DifferenceError
+    where an exported network differs from torch's by more than `TOLERANCE`: no file is put there that was not compared.
     """
     found = Bundle.load(bundle)
     folder = bundle if out is None else out
@@ -83,8 +87,8 @@ def _export_group(folder: Path, name: str, group: GroupBundle, stopwatch: Stopwa
         difference = {kind: _difference(group.network, forwards["torch"], forwards[kind]) for kind in KINDS[1:]}
         wrong = [kind for kind in KINDS[1:] if not difference[kind] <= TOLERANCE]
         if wrong:
-            raise ExportError(f"{file}: {wrong[0]} differs from torch by {difference[wrong[0]]:.3g}; at most "
-                              f"{TOLERANCE:g} is let through")
+            raise DifferenceError(f"{file}: {wrong[0]} differs from torch by {difference[wrong[0]]:.3g}; at most "
+                                  f"{TOLERANCE:g} is let through")
         latency = {kind: _latency(group.network, forward, stopwatch) for kind, forward in forwards.items()}
         fresh.replace(file)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Yardsticks of the learning tasks: what no control, a rule and the optimum reach on the held-out days.
 
     python -m benchmarks.yardsticks [--quick] [--json FILE]
+    python -m benchmarks.yardsticks.files [TASK …]           writes those that `gridloop evaluate` shows
 
 `--quick` takes four of the twelve held-out days, and of the
 feeder's trees those that the task's choices can make.  Deterministic: the same machine gives the same figures.
@@ -38,7 +39,8 @@ def of_volt_var(quick: bool) -> Iterator[Row]:
 def _volt_var_rows(name: str, figures: volt_var.Figures) -> Iterator[Row]:
     span = f"voltages {figures.v_min_pu:.4f} to {figures.v_max_pu:.4f} pu"
     yield Row(f"volt_var_33: {name}, CR", round(figures.ratio, 4), "", span, None, "", None)
-    yield Row(f"volt_var_33: {name}, losses", round(figures.losses_kw, 2), "kW", "", None, "", None)
+    yield Row(f"volt_var_33: {name}, losses", round(figures.losses_kw, 2), "kW",
+              f"{24 * figures.losses_kw:.1f} kWh a day", None, "", None)
 
 
 def of_microgrids(quick: bool) -> Iterator[Row]:
@@ -61,6 +63,12 @@ def of_reconfigure(quick: bool) -> Iterator[Row]:
     yield Row(f"reconfigure_33: best of {found.trees:,} trees", round(found.losses_kw, 4), "kW",
               f"open {', '.join(map(str, found.opened))}; {found.unsolved:,} without a solution", None, "the same",
               found.opened == reconfigure.BEST)
+    walk = reconfigure.best_walk()
+    yield Row("reconfigure_33: return of the best exchanges", round(walk.value, 4), "",
+              f"timetable {reconfigure.timetable():.4f}", None, "", None)
+    apart = abs(reconfigure.played(walk.opened) - walk.value)
+    yield Row("reconfigure_33: best exchanges played in the engine", apart, "apart", "the programme", None, "<= 1e-6",
+              apart <= 1e-6)
 
 
 def of_arbitrage(quick: bool) -> Iterator[Row]:

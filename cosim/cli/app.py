@@ -30,7 +30,7 @@ from cosim.cli import (
     train,
 )
 from cosim.cli.engine import Engine
-from cosim.cli.outcome import Exit, Outcome, UsageError, problem_data
+from cosim.cli.outcome import Exit, Outcome, OutputError, UsageError, problem_data, say
 from cosim.errors import FolderError, GridError, GridloopError, PluginError, ScenarioError
 
 #: Commands in the order of the help text.
@@ -56,6 +56,10 @@ def main(argv: Sequence[str] | None = None, *, engine: Engine | None = None) -> 
     except BrokenPipeError:
         _silence_stdout()
         return Exit.FAILED
+    except OutputError as error:
+        _silence_stdout()
+        print(error, file=sys.stderr)
+        return Exit.FAILED
 
 
 def _perform(args: argparse.Namespace, engine: Engine) -> int:
@@ -63,6 +67,8 @@ def _perform(args: argparse.Namespace, engine: Engine) -> int:
         outcome = args.execute(args, engine)
     except KeyboardInterrupt:
         outcome = _failure(Exit.FAILED, "interrupted", [])
+    except OutputError:
+        raise
     except GridloopError as error:
         if args.debug:
             raise
@@ -77,14 +83,7 @@ def _perform(args: argparse.Namespace, engine: Engine) -> int:
             raise
         where = "this is a bug in Gridloop; run again with --debug for the traceback"
         outcome = _failure(Exit.FAILED, f"internal error: {type(error).__name__}: {error} ({where})", [])
-    try:
-        _show(outcome, as_json=args.json)
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # a full disk behind stdout
-        _silence_stdout()
-        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
-        return Exit.FAILED
+    _show(outcome, as_json=args.json)
     return int(outcome.exit)
 
 
@@ -94,14 +93,15 @@ def _failure(code: Exit, message: str, problems: list[dict[str, Any]]) -> Outcom
 
 def _show(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(outcome.data, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
-        return
-    failed = outcome.data.get("status") == "error"
-    if outcome.text:
-        stream = sys.stderr if failed else sys.stdout
-        encoding = stream.encoding or "utf-8"
-        text = _LONG_WORD.sub(r"\1…", outcome.text) if failed else outcome.text
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+        every_letter = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        say(json.dumps(outcome.data, indent=2, ensure_ascii=not every_letter, allow_nan=False))
+    elif outcome.data.get("status") != "error":
+        if outcome.text:
+            say(outcome.text)
+    elif outcome.text:
+        encoding = sys.stderr.encoding or "utf-8"
+        text = _LONG_WORD.sub(r"\1…", outcome.text)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

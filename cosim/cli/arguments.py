@@ -34,6 +34,29 @@ def add_bundle(parser: argparse.ArgumentParser) -> None:
                         help="what computes the bundle (default: torch)")
 
 
+#: Options of ``PATH=VALUE`` that change a training's configuration: where they are kept, and below what they change.
+_SETTINGS = (("--option", "options", "", "PATH=VALUE, for instance collection.slots=8"),
+             ("--hyper", "hyper", "options.", "KEY=VALUE, for instance lr=0.001"),
+             ("--cost-limit", "cost_limits", "cost_limits.", "KEY=VALUE, for instance volts=0.01"))
+
+
+def settings(args: argparse.Namespace) -> list[str]:
+    """--option, --hyper and --cost-limit as changes to a configuration; UsageError, by the option's name, for none."""
+    from cosim.scenario.yaml_tree import parse_yaml
+
+    found = []
+    for option, attribute, below, expected in _SETTINGS:
+        for text in getattr(args, attribute):
+            name, equals, value = text.partition("=")
+            if not equals or not name.strip():
+                raise UsageError(f"{option} {text[:80]}: expected {expected}")
+            wrong = parse_yaml(value, f"{option} {name[:80]}").problems
+            if wrong:
+                raise UsageError("\n".join(map(str, wrong)))
+            found.append(below + text)
+    return found
+
+
 def load(args: argparse.Namespace, engine: Engine) -> LoadedScenario:
     """The scenario that the arguments name, a bundle put in where one is named; raises ScenarioError."""
     from cosim.scenario import load_scenario

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosim.cli.engine import Engine
-from cosim.cli.learning import add_learning_scenario, columns, needing
+from cosim.cli.learning import add_learning_scenario, again, columns, needing
 from cosim.cli.learning_progress import showing
 from cosim.cli.outcome import Exit, Outcome, UsageError
 from cosim.errors import GridloopError, ScenarioError
@@ -40,16 +40,15 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
                                      ("--seed", args.seed, 0, 2**53)):
         if not least <= value <= most:
             raise UsageError(f"{name}: found {value}; expected {least} to {most:,}")
-    if args.out.is_file():
-        raise UsageError(f"{args.out}: is a file; expected a folder")
     with needing("recording data sets"), showing(quiet=args.quiet or args.json) as show:
         folders = _recorded(args, engine, show)
     found = [(folder, json.loads((folder / "metadata.json").read_text(encoding="utf-8"))) for folder in folders]
     rows = [[about["gridloop"]["group"], f"{about['total_episodes']:,}", f"{about['total_steps']:,}",
              str(folder.parent)] for folder, about in found]
+    scenario = again(args.scenario, args.overrides, allow_plugins=args.allow_plugins)
     return Outcome(Exit.DONE, "\n".join([
         columns(["group", "episodes", "decisions", "data set"], rows),
-        f"next: gridloop train {args.scenario} --algo iql --dataset {args.out}"]),
+        f"next: gridloop train {scenario} --algo iql --dataset {args.out}"]),
         {"datasets": [{"group": about["gridloop"]["group"], "episodes": about["total_episodes"],
                        "steps": about["total_steps"], "id": about["dataset_id"], "path": str(folder.parent)}
                       for folder, about in found]})

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosim.cli.engine import Engine
 from cosim.cli.evaluated import evaluation_table
-from cosim.cli.files import refuse_other, write_new
+from cosim.cli.files import refuse_other, require_place, write_new
 from cosim.cli.learning import add_learning_scenario, needing, seeds_of
 from cosim.cli.learning_progress import counting
-from cosim.cli.outcome import Exit, Outcome, UsageError, plain
+from cosim.cli.outcome import Exit, Outcome, UsageError, plain, say
 from cosim.errors import GridloopError, ScenarioError
 
 if TYPE_CHECKING:
@@ -56,12 +57,24 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     with needing("evaluating"):
         plan = _plan(args, loaded)
         _check_figure(args, plan)
-        evaluation = _played(args, engine, plan)
-        written = _written(args, evaluation)
-    lines = [evaluation_table(evaluation), *(f"wrote {path}" for path in written)]
+        return _told(args, _played(args, engine, plan))
+
+
+def _told(args: argparse.Namespace, evaluation: Evaluation) -> Outcome:
+    """The table first, then the files: what one of them cannot take is not lost to the other."""
+    written: list[Path] = []
+    try:
+        if not args.json:
+            say(evaluation_table(evaluation))
+    finally:  # whoever reads us may have gone (`| head`)
+        trouble = _write(args, evaluation, written)
+        if trouble:
+            print(trouble, file=sys.stderr)
+    done = evaluation.complete and not trouble
     data = {**plain(evaluation.to_dict()), "status": "done" if evaluation.complete else "stopped",
             "files": [str(path) for path in written]}
-    return Outcome(Exit.DONE if evaluation.complete else Exit.FAILED, "\n".join(lines), data)
+    return Outcome(Exit.DONE if done else Exit.FAILED, "\n".join(f"wrote {path}" for path in written),
+                   {**data, "trouble": trouble} if trouble else data)
 
 
 def _plan(args: argparse.Namespace, loaded: LoadedScenario) -> Plan:
@@ -103,15 +116,15 @@ def _played(args: argparse.Namespace, engine: Engine, plan: Plan) -> Any:
 
 def _check_files(args: argparse.Namespace) -> None:
     """What could not be written is said before an hour of episodes."""
-    if args.picture is not None:
-        if args.picture.suffix.lower() != ".svg":
-            raise UsageError(f"--picture: found {args.picture.name!r:.60}; expected a name that ends in .svg")
-        refuse_other(args.picture, "<svg")
+    if args.picture is not None and args.picture.suffix.lower() != ".svg":
+        raise UsageError(f"--picture: found {args.picture.name!r:.60}; expected a name that ends in .svg")
     for path in (args.csv, args.picture):
-        if path is not None and path.exists() and not args.force:
-            raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
-        if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no folder {path.absolute().parent}")
+        if path is not None:
+            require_place(path, force=args.force)
+    if args.picture is not None:
+        refuse_other(args.picture, "<svg")
+    if args.csv is not None and args.picture is not None and args.csv.absolute() == args.picture.absolute():
+        raise UsageError(f"--csv and --picture: both are {args.csv}; expected two files")
 
 
 def _check_figure(args: argparse.Namespace, plan: Plan) -> None:
@@ -128,14 +141,17 @@ def _check_figure(args: argparse.Namespace, plan: Plan) -> None:
         raise UsageError(f"--figure: found {args.figure!r:.60}; expected one of {', '.join(names)}")
 
 
-def _written(args: argparse.Namespace, evaluation: Evaluation) -> list[Path]:
-    written = []
-    if args.csv is not None:
-        write_new(args.csv, evaluation.to_csv(), force=args.force)
-        written.append(args.csv)
-    if args.picture is not None:
-        from policies.evaluate.picture import svg
+def _write(args: argparse.Namespace, evaluation: Evaluation, written: list[Path]) -> str:
+    """Write the files, and name in `written` those that are; a line for each that could not be."""
+    from policies.evaluate.picture import svg
 
-        write_new(args.picture, svg(evaluation, args.figure), force=args.force)
-        written.append(args.picture)
-    return written
+    trouble = []
+    for path, made in ((args.csv, evaluation.to_csv), (args.picture, lambda: svg(evaluation, args.figure))):
+        if path is None:
+            continue
+        try:
+            write_new(path, made(), force=args.force)
+            written.append(path)
+        except UsageError as error:
+            trouble.append(str(error))
+    return "\n".join(trouble)

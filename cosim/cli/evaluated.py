@@ -46,14 +46,19 @@ def _yardsticks(evaluation: Evaluation) -> list[str]:
     lines = []
     for known in evaluation.yardsticks:
         spread = f" ± {known.spread:g}" if known.spread is not None else ""
-        lines.append(f"known: {known.name}: {known.figure.replace('_', ' ')} {known.value:g}{spread} ({known.source})")
-    return lines
+        lines.append(f"known elsewhere: {known.name}: {known.figure.replace('_', ' ')} {known.value:g}{spread} "
+                     f"({known.source})")
+    return [*lines, "(what is known elsewhere is of the episodes named there, not of others)"] if lines else []
 
 
 def _note(evaluation: Evaluation) -> str:
+    from policies.evaluate import MIN_INTERVAL
+
     n = len(evaluation.seeds)
-    words = (f"{len(evaluation.episodes)} episodes, {n} {'seed' if n == 1 else 'seeds'}; mean ± half of the 95 % "
-             f"interval (Student's t); differences are paired by seed")
+    told = "mean ± half of the 95 % interval (Student's t)" if n >= MIN_INTERVAL else (
+        f"means without intervals, which take {MIN_INTERVAL} seeds")
+    words = (f"{len(evaluation.episodes)} episodes, {n} {'seed' if n == 1 else 'seeds'}; {told}; differences are "
+             f"paired by seed")
     return words if evaluation.complete else f"{words}; stopped early: not all episodes were played"
 
 

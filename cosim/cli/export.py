@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cosim.cli.engine import Engine
 from cosim.cli.learning import columns, needing
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
+from cosim.errors import GridloopError
+
+if TYPE_CHECKING:
+    from policies.export import Exported
 
 NAME = "export"
 SUMMARY = "write a trained bundle's networks as ONNX, so that it runs without torch"
@@ -29,7 +34,7 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     if args.out is not None and args.out.exists() and args.out.resolve() != args.bundle.resolve() and not args.force:
         raise UsageError(f"{args.out} exists already; choose another name, or --force to replace the bundle there")
     with needing("exporting"):
-        found = engine.export(args.bundle, args.out)
+        found = _exported(args, engine)
     rows = []
     for group in found:
         for kind, latency in group.latency.items():
@@ -40,3 +45,16 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     policy = f"gridloop run SCENARIO --bundle {out} --policy onnx"
     return Outcome(Exit.DONE, "\n".join([table, *(f"wrote {group.file}" for group in found), f"next: {policy}"]),
                    {"bundle": str(out), "groups": [plain(group.to_dict()) for group in found]})
+
+
+def _exported(args: argparse.Namespace, engine: Engine) -> tuple[Exported, ...]:
+    """UsageError for a bundle, a place or an installation that will not do; a network that differs is a failure."""
+    from policies.export import DifferenceError
+
+    try:
+        found: tuple[Exported, ...] = engine.export(args.bundle, args.out)
+    except DifferenceError:
+        raise
+    except GridloopError as error:
+        raise UsageError(str(error)) from None
+    return found

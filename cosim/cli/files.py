@@ -21,14 +21,35 @@ def refuse_other(path: Path, begin: str) -> None:
         raise UsageError(f"{path} exists already and is something else; choose another name")
 
 
+def require_place(path: Path, *, force: bool) -> None:
+    """UsageError where `write_new` would refuse or fail to write: for who has long work to do before."""
+    folder, beside = path.absolute().parent, _beside(path)
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; expected the name of a file")
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
+        if not folder.is_dir():
+            raise UsageError(f"{path}: there is no folder {folder}")
+        beside.touch()
+        beside.unlink()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
 def write_new(path: Path, text: str, *, force: bool) -> None:
     """Write `text`; raises UsageError when the file exists (without `force`) or cannot be written."""
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = _beside(path)
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     except (OSError, ValueError) as error:
         beside.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _beside(path: Path) -> Path:
+    """Where it is written before it takes its place."""
+    return path.with_name(f".{path.name}.{os.getpid()}")

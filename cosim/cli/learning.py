@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cosim.cli.outcome import UsageError
+from cosim.errors import extra_needed
 
 #: Most seeds of one command.
 MAX_SEEDS = 10_000
-#: Packages of ours: one that is missing is a bug, not a missing extra.
-_OURS = ("cosim", "gateways", "hil", "policies")
 
 
 @contextmanager
@@ -21,10 +20,10 @@ def needing(what: str, extra: str = "rl") -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package in _OURS:
+        hint = extra_needed(what, extra, error)
+        if not hint:
             raise
-        raise UsageError(f"{what} needs {package}: pip install 'gridloop[{extra}]'") from None
+        raise UsageError(hint) from None
 
 
 def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool = False) -> None:
@@ -38,6 +37,11 @@ def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool 
                         help="length of an episode (default: learning.episode.duration_s, else the run's)")
     parser.add_argument("--allow-plugins", action="store_true",
                         help="load the Python code that the scenario's `plugins` names")
+
+
+def again(scenario: str, overrides: Sequence[str], *, allow_plugins: bool) -> str:
+    """The scenario as a next command names it, with what was changed in it."""
+    return " ".join([scenario, *(f"--set '{text}'" for text in overrides), *(["--allow-plugins"] * allow_plugins)])
 
 
 def seeds_of(text: str, first: int) -> tuple[int, ...]:

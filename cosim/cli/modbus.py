@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     poll.add_argument("--every", type=_positive, metavar="S", help="again every S seconds, until Ctrl-C")
     poll.add_argument("--times", type=_whole, metavar="N", help="with --every: so many times")
     poll.add_argument("--csv", action="store_true", help="print CSV")
+    _add_wait(poll)
     write = _action(actions, "write", "write values, and show what was there before and is there after", 1.0)
     _add_place(write)
     write.add_argument("values", nargs="+", metavar="VALUE",
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scan.add_argument("--upto", type=_whole, default=200, metavar="N", help="addresses tried in each table")
     scan.add_argument("--budget", type=_whole, default=250, metavar="N", help="requests a table at most")
     scan.add_argument("--rate", type=_positive, default=100.0, metavar="N", help="requests a second at most")
+    _add_wait(scan)
 
 
 def execute(args: argparse.Namespace, engine: Engine) -> Outcome:  # noqa: ARG001 - commands are called alike
@@ -61,6 +63,12 @@ def _action(actions: Any, name: str, about: str, timeout_s: float) -> argparse.A
     sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON for machines")
     sub.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error")
     return sub
+
+
+def _add_wait(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--wait", type=_not_negative, default=0.0, metavar="S",
+                     help="while nobody listens there, try again for so long: for a server that is about to start "
+                          "(default 0)")
 
 
 def _add_place(sub: argparse.ArgumentParser) -> None:
@@ -96,7 +104,8 @@ def _poll(args: argparse.Namespace) -> Outcome:
             print(poll_table(rows), flush=True)
 
     once = 1 if args.every is None else MAX_POLLS
-    request = PollRequest(_endpoint(args), _entries(args, args.count), args.timeout, args.every, args.times or once)
+    request = PollRequest(_endpoint(args), _entries(args, args.count), args.timeout, args.every, args.times or once,
+                          args.wait)
     rows = run_poll(request, show)
     is_good = any(not row.trouble for row in rows)
     return Outcome(Exit.DONE if is_good else Exit.FAILED, "", {"status": "done" if is_good else "refused",
@@ -131,7 +140,8 @@ def _scan(args: argparse.Namespace) -> Outcome:
     from hil.scada.probe import ProbeRequest, run_probe
     from hil.scada.sheets import found_data, found_text
 
-    request = ProbeRequest(_endpoint(args), args.units, min(args.upto, 65_536), args.budget, args.rate, args.timeout)
+    request = ProbeRequest(_endpoint(args), args.units, min(args.upto, 65_536), args.budget, args.rate, args.timeout,
+                           args.wait)
     is_shown = sys.stderr.isatty() and not args.json
 
     def progress(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from enum import IntEnum
@@ -24,6 +25,10 @@ class UsageError(GridloopError):
     """A command that was asked for something it will not do."""
 
 
+class OutputError(GridloopError):
+    """Standard output that takes nothing more: a full disk behind it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A command's result: `data` is printed with --json, else `text`."""
@@ -31,6 +36,20 @@ class Outcome:
     exit: Exit
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def say(text: str) -> None:
+    """Print to standard output, in whatever letters it has.
+
+    Raises BrokenPipeError where whoever read us has gone, OutputError for anything else that is wrong with it.
+    """
+    try:
+        encoding = sys.stdout.encoding or "utf-8"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"the output cannot be written: {error.strerror}") from None
 
 
 def problem_data(problems: Iterable[Problem]) -> list[dict[str, Any]]:

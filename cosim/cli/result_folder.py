@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cosim.cli.outcome import UsageError
@@ -12,6 +14,13 @@ from cosim.cli.outcome import UsageError
 #: Default names tried.
 _MAX_RESULTS = 10_000
 _MARK = "manifest.json"
+
+#: What commands write into a result besides its tables, as patterns of relative names, ``**`` for whatever is below: a
+#: run, a served one, its report; and a control centre's trends and events, which may have been sent there.
+_WRITTEN = (*(pattern for name in (_MARK, "scenario.yaml", "report.html", "access.seal")
+              for pattern in (name, f".{name}.tmp")),
+            "commits.jsonl", "audit.jsonl", "inputs/**", "access.jsonl", "realtime.json", "wire.log",
+            "trend/trend-*.parquet", "trend/.trend-*.parquet.part", "events.jsonl")
 
 
 def next_result(name: str, parent: Path = Path("results")) -> Path:
@@ -39,8 +48,56 @@ def check_free(folder: Path, *, force: bool) -> None:
                          f"--resume to go on with it")
     from cosim.recorder.folder import being_written
 
+    refuse_foreign(folder, _own())
     if being_written(folder):
         raise UsageError(f"{folder}: another process is recording into this folder; stop it first")
+
+
+def _own() -> tuple[str, ...]:
+    """Patterns of everything in a result, and in the one without the shield in it."""
+    from cosim.recorder.folder import COUNTERFACTUAL
+    from cosim.recorder.tables import TABLES
+
+    parts = (f"{table}/{name}" for table in TABLES for name in ("part-*.parquet", ".part-*.parquet.tmp"))
+    one = (*_WRITTEN, *parts)
+    return (*one, *(f"{COUNTERFACTUAL}/{pattern}" for pattern in one))
+
+
+def refuse_foreign(folder: Path, own: Sequence[str]) -> None:
+    """UsageError for the first entry of a folder that no command writes there: that has none of the patterns `own`."""
+    try:
+        foreign = _first_foreign(folder, own)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be replaced: {error.strerror or error}") from None
+    if foreign is not None:
+        raise UsageError(f"{foreign}: was not written by gridloop, and --force would remove it; move it away, or name "
+                         f"another folder")
+
+
+def _first_foreign(folder: Path, own: Sequence[str]) -> Path | None:
+    for place, folders, files in os.walk(folder, onerror=_raised):
+        folders.sort()
+        inner = Path(place).relative_to(folder).parts
+        for name in sorted((*folders, *files)):
+            if not _is_own((*inner, name), own, is_folder=name in folders):
+                return Path(place, name)
+    return None
+
+
+def _is_own(parts: tuple[str, ...], own: Sequence[str], *, is_folder: bool) -> bool:
+    """Whether some pattern is of this entry, or of something in this folder."""
+    for pattern in own:
+        wanted = pattern.split("/")
+        deep = wanted[-1] == "**" and len(parts) >= len(wanted)
+        if not deep and (len(parts) >= len(wanted) if is_folder else len(parts) != len(wanted)):
+            continue
+        if all(fnmatchcase(part, want) for part, want in zip(parts, wanted, strict=False)):
+            return True
+    return False
+
+
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _is_stillborn(folder: Path) -> bool:
@@ -73,8 +130,12 @@ def put_aside(folder: Path, is_there: Callable[[Path], bool], has_begun: Callabl
     aside = folder.with_name(f".{folder.name}.replaced")
     if aside.exists():
         raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
-    aside.mkdir()
-    _move(folder, aside)
+    try:
+        aside.mkdir()
+        _move(folder, aside)
+    except OSError as error:
+        _put_back(aside, folder)
+        raise UsageError(f"{folder}: cannot be replaced: {error.strerror or error}") from None
     try:
         yield
     finally:
@@ -84,6 +145,13 @@ def put_aside(folder: Path, is_there: Callable[[Path], bool], has_begun: Callabl
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             _move(aside, folder)
         shutil.rmtree(aside)
+
+
+def _put_back(aside: Path, folder: Path) -> None:
+    """As far as that goes: what could not be moved is where it was."""
+    with suppress(OSError):
+        _move(aside, folder)
+        aside.rmdir()
 
 
 def _move(source: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ _ROWS = (("status", "status", ""), ("error", "error", ""), ("sim_s", "simulated"
          ("violation_bus_minutes", "voltage violations", "bus-minutes"), ("dead_minutes", "without a solution", "min"),
          ("losses_kwh", "losses", "kWh"), ("import_kwh", "import", "kWh"), ("export_kwh", "export", "kWh"),
          ("unserved_kwh", "not served", "kWh"), ("cost", "cost of energy", ""), ("shield", "shield", ""),
+         ("held", "no numbers, held", ""),
          ("digest", "digest", ""), ("result", "result", ""))
 #: Figures that say where, beside the figure itself.
 _WHERE = {"v_min_pu": "v_min_bus", "v_max_pu": "v_max_bus"}
@@ -20,7 +21,8 @@ _WHERE = {"v_min_pu": "v_min_bus", "v_max_pu": "v_max_bus"}
 def summary_table(summary: Mapping[str, Any]) -> str:
     """The known figures of a summary (its KPIs included), one a line, aligned."""
     kpis = summary.get("kpis")
-    figures = {**(kpis if isinstance(kpis, Mapping) else {}), **summary, "shield": shield_words(summary.get("shield"))}
+    figures = {**(kpis if isinstance(kpis, Mapping) else {}), **summary, "shield": shield_words(summary.get("shield")),
+               "held": held_words(summary.get("held_actions"))}
     rows = [(words, _value(key, figures, unit)) for key, words, unit in _ROWS if figures.get(key) not in (None, "")]
     return drawn(rows)
 
@@ -34,6 +36,15 @@ def shield_words(shield: Any) -> str:
     words = f"{n:,} {'intervention' if n == 1 else 'interventions'} in {active:,.2f} min"
     return words + (f", {infeasible:,.2f} min infeasible" if infeasible else ", always feasible") + (
         " (observing: nothing was moved)" if shield["mode"] == "observe" else "")
+
+
+def held_words(held: Any) -> str:
+    """Actions that were held because a policy gave no numbers; "" where all did."""
+    if not isinstance(held, Mapping) or not held:
+        return ""
+    n, names = sum(held.values()), sorted(held)
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{n:,} {'action' if n == 1 else 'actions'} of {', '.join(names[:5])}{more}"
 
 
 #: Figures compared with the same run without the shield: (what it is of a run's KPIs, words, unit).

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosim.cli.arguments import settings
 from cosim.cli.engine import Engine
-from cosim.cli.learning import add_learning_scenario, needing, seeds_of
+from cosim.cli.learning import add_learning_scenario, again, needing, seeds_of
 from cosim.cli.learning_progress import showing
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import next_result
@@ -117,7 +118,9 @@ def _one(engine: Engine, config: TrainConfig, folder: Path, show: Any, *, resume
     except ScenarioError:
         raise
     except GridloopError as error:
-        if has_begun(folder):
+        from policies.training.algorithm import OtherTrainingError
+
+        if has_begun(folder) and not isinstance(error, OtherTrainingError):
             raise
         raise UsageError(str(error)) from None  # it did not fit: nothing was learned yet
 
@@ -151,8 +154,7 @@ def _configs(args: argparse.Namespace, engine: Engine, file: Path | None) -> lis
     given = _given(args)
     if file is not None:
         given["algo"] = args.algo or _ALGO
-    overrides = [*args.options, *(f"options.{text}" for text in args.hyper)]
-    overrides += [f"cost_limits.{text}" for text in args.cost_limits]
+    overrides = settings(args)
     if args.workers is not None:
         overrides.append(f"collection.workers={args.workers}")
     if args.scenario is None and args.config is None:
@@ -225,6 +227,9 @@ def _resumed(args: argparse.Namespace, engine: Engine) -> Outcome:
     changes = [f"{path}={value}" for path, value in (("steps", args.steps), ("collection.workers", args.workers))
                if value is not None]
     config = _as_asked(lambda: load_config(saved.config, changes, allow_plugins=args.allow_plugins))
+    if args.steps is not None and config.iterations < saved.progressed.iteration:
+        raise UsageError(f"--steps {args.steps:,}: {args.resume} has done {saved.progressed.steps:,} decision instants "
+                         f"already; expected more, or no --steps to go on as far as was asked for")
     with showing(quiet=args.quiet or args.json) as show:
         found = _one(engine, config, args.resume, show, resume=True)
     return _outcome([config], [args.resume], [found], (), None)
@@ -251,8 +256,7 @@ def _next(config: TrainConfig, results: Sequence[Mapping[str, Any]], *, stopped:
     if stopped:
         return [f"stopped; go on with: gridloop train --resume {results[-1]['folder']}"]
     bundles = " ".join(f"--bundle {result['policy']}" for result in results[:1])
-    changes = "".join(f" --set '{text}'" for text in config.overrides)
-    changes += " --allow-plugins" if config.allow_plugins else ""
-    who = "" if config.agents is None else f" --set 'learning.agents={json.dumps(config.agents)}'"
-    return [f"next: gridloop evaluate {config.scenario}{changes}{who} {bundles} --against as_is,none",
-            f"      gridloop run {config.scenario}{changes}{who} {bundles}"]
+    who = () if config.agents is None else (f"learning.agents={json.dumps(config.agents)}",)
+    scenario = again(config.scenario, (*config.overrides, *who), allow_plugins=config.allow_plugins)
+    return [f"next: gridloop evaluate {scenario} {bundles} --against as_is,none",
+            f"      gridloop run {scenario} {bundles}"]

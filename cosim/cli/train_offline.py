@@ -7,25 +7,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cosim.cli.arguments import settings
 from cosim.cli.engine import Engine
+from cosim.cli.learning import again
 from cosim.cli.learning_progress import showing
 from cosim.cli.outcome import Exit, Outcome, UsageError, plain
 from cosim.cli.result_folder import next_result
 from cosim.cli.training_folder import check_free_training, replacing_training
-from cosim.errors import GridloopError
+from cosim.errors import GridloopError, ScenarioError
 
 if TYPE_CHECKING:
     from policies.training.offline import OfflineConfig
 
-#: Arguments that only make sense where something is simulated.
-_ONLINE = (("--seeds", "seeds"), ("--set", "overrides"), ("--agents", "agents"), ("--duration", "duration"),
-           ("--config", "config"), ("--option", "options"), ("--cost-limit", "cost_limits"), ("--from", "source"),
-           ("--workers", "workers"), ("--bare", "bare"), ("--allow-plugins", "allow_plugins"))
+#: Arguments that only make sense where something is simulated, and those that say more about a scenario.
+_ONLINE = (("--seeds", "seeds"), ("--agents", "agents"), ("--duration", "duration"), ("--config", "config"),
+           ("--option", "options"), ("--cost-limit", "cost_limits"), ("--from", "source"), ("--workers", "workers"),
+           ("--bare", "bare"))
+_OF_SCENARIO = (("--set", "overrides"), ("--allow-plugins", "allow_plugins"))
 
 
 def trained_offline(args: argparse.Namespace, engine: Engine) -> Outcome:
-    """One bundle for all groups of the data sets."""
-    wrong = [name for name, attribute in _ONLINE if getattr(args, attribute) not in (None, [], False)]
+    """One bundle for all groups of the data sets, which are those of the scenario where one is named."""
+    from policies.durable import locked
+
+    unwanted = _ONLINE if args.scenario is not None else (*_ONLINE, *_OF_SCENARIO)
+    wrong = [name for name, attribute in unwanted if getattr(args, attribute) not in (None, [], False)]
     if wrong:
         raise UsageError(f"--dataset: nothing is simulated; leave out {', '.join(wrong)}")
     _known_dataset(args.dataset)
@@ -35,16 +41,18 @@ def trained_offline(args: argparse.Namespace, engine: Engine) -> Outcome:
         raise UsageError(str(error)) from None
     out = args.out if args.out is not None else next_result(f"{args.dataset.name}-{config.algo}")
     check_free_training(out, force=args.force)
-    with replacing_training(out), showing(quiet=args.quiet or args.json) as show:
+    with replacing_training(out), locked(out), showing(quiet=args.quiet or args.json) as show:
         def on_progress(group: str, batches: int, figures: Mapping[str, float]) -> None:
             show(batches, config.batches, f"{group}: {batches:,} batches, {_words(figures)}")
 
         try:
             found = engine.train_offline(config, args.dataset, out / "bundle", on_progress)
+        except ScenarioError:
+            raise
         except GridloopError as error:  # data sets and settings are checked before, and the bundle written after
             raise UsageError(str(error)) from None
     lines = [f"{group}: {_words(figures)}" for group, figures in found.figures.items()]
-    scenario = args.scenario or "SCENARIO"
+    scenario = again(args.scenario or "SCENARIO", args.overrides, allow_plugins=args.allow_plugins)
     lines += [f"wrote {found.bundle}",
               f"next: gridloop evaluate {scenario} --bundle {found.bundle} --against as_is,none"]
     data = {"status": "done", "algo": config.algo, "batches": config.batches, "bundle": str(found.bundle),
@@ -60,15 +68,17 @@ def _config(args: argparse.Namespace) -> OfflineConfig:
     from policies.training.algorithm import problems
     from policies.training.offline import OfflineConfig
 
-    given: dict[str, Any] = {"algo": args.algo, "batches": args.steps, "seed": args.seed, "device": args.device}
+    given: dict[str, Any] = {"algo": args.algo, "batches": args.steps, "seed": args.seed, "device": args.device,
+                             "scenario": args.scenario, "allow_plugins": args.allow_plugins,
+                             "overrides": tuple(args.overrides)}
     given = {name: value for name, value in given.items() if value is not None}
-    wrong = apply_overrides(given, [f"options.{text}" for text in args.hyper], Places())
+    wrong = apply_overrides(given, settings(args), Places())
     if wrong:
         raise UsageError("\n".join(map(str, wrong)))
     try:
         config = OfflineConfig.model_validate(given)
     except ValidationError as error:
-        raise UsageError(problems(error)) from None
+        raise UsageError(problems(error, model=OfflineConfig)) from None
     config.algorithm_options(1)
     return config
 

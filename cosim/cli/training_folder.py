@@ -6,10 +6,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cosim.cli.outcome import UsageError
-from cosim.cli.result_folder import put_aside
+from cosim.cli.result_folder import put_aside, refuse_foreign
 
 #: What a training leaves first; any of these makes a folder one.
 _MARKS = (".training.lock", "metrics.csv", "checkpoints", "bundle", "start", "tensorboard", "seed-*")
+
+_BUNDLE = ("bundle.json", "weights.safetensors", "actor.*.onnx", ".actor.*.onnx.new")
+#: All that commands write into a training, as patterns of relative names: what it learned, its bundles (and what a
+#: killed process left of them), those of them that were exported in their place.
+_TRAINING = (".training.lock", "metrics.csv", ".metrics.csv.new", "tensorboard/events.out.tfevents.*",
+             "workers/worker-[0-9]*.log",
+             *(f"checkpoints/{folder}/{name}" for folder in ("iteration-[0-9]*", ".iteration-[0-9]*.new",
+                                                             ".iteration-[0-9]*.old")
+               for name in ("state.json", "algorithms.safetensors", "slots.safetensors", "ahead.safetensors")),
+             *(f"{place}/{name}" for bundle in ("bundle", "best", "start")
+               for place in (bundle, f".{bundle}.new", f".{bundle}.old") for name in _BUNDLE))
+_OWN = (*_TRAINING, *(f"seed-[0-9]*/{pattern}" for pattern in _TRAINING))
 
 
 def check_free_training(folder: Path, *, force: bool) -> None:
@@ -28,6 +40,7 @@ def check_free_training(folder: Path, *, force: bool) -> None:
         raise UsageError(f"{folder}: holds a training already; name another folder, or --force to replace it"
                          + (f", or --resume {kept[-1].parents[1]} to go on with it" if kept else
                             " (it has no checkpoint to go on from)"))
+    refuse_foreign(folder, _OWN)
     _refuse_running(folder)
 
 
@@ -48,7 +61,7 @@ def replacing_training(folder: Path) -> AbstractContextManager[None]:
 def has_begun(folder: Path) -> bool:
     """Whether anything that a training learned is in `folder` (or in that of one of its seeds)."""
     return any(next(folder.glob(pattern), None) is not None for pattern in
-               ("metrics.csv", "checkpoints/*", "seed-*/metrics.csv", "seed-*/checkpoints/*"))
+               ("metrics.csv", "checkpoints/*", "bundle/bundle.json", "seed-*/metrics.csv", "seed-*/checkpoints/*"))
 
 
 def is_training(folder: Path) -> bool:

@@ -1,7 +1,7 @@
 """A scenario as an environment for learning: one core, `EventEnv`, and views on it.
 
 The core needs NumPy alone; the views need PettingZoo and Gymnasium (``pip install 'gridloop[env]'``) and are imported
-when they are asked for.
+when they are asked for; GridloopError says so where they are missing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
+from cosim.errors import GridloopError, extra_needed
 
 if TYPE_CHECKING:
     from cosim.env.aec import aec_env
@@ -29,4 +30,11 @@ def __getattr__(name: str) -> Any:
 
     if name not in _VIEWS:
         raise AttributeError(f"module 'cosim.env' has no attribute '{name}'")
-    return getattr(import_module(f"cosim.env.{_VIEWS[name]}"), name)
+    try:
+        view = import_module(f"cosim.env.{_VIEWS[name]}")
+    except ModuleNotFoundError as error:
+        hint = extra_needed(name, "env", error)
+        if not hint:
+            raise
+        raise GridloopError(hint) from None
+    return getattr(view, name)

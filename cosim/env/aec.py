@@ -16,7 +16,7 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from cosim.env.event import Decision, EnvOptions, EventEnv
-from cosim.env.faces import JointView, row_for
+from cosim.env.faces import JointView, require_begun, row_for
 from cosim.env.spaces import side_by_side
 from cosim.errors import GridloopError
 from cosim.points import Vector
@@ -56,9 +56,10 @@ class GridAECEnv(JointView, AECEnv[str, Any, Any]):  # type: ignore[misc]  # Pet
     def step(self, action: Any) -> None:
         """The selected agent's action (None: hold; of one that is over, nothing else).
 
-        Raises GridloopError, and stands where it stood, for what is no action of its space.
+        Raises GridloopError before the first reset and, standing where it stood, for what is no action of its space.
         """
         if not self.agents:
+            require_begun(self.core)
             return
         agent = self.agent_selection
         if self.terminations[agent] or self.truncations[agent]:

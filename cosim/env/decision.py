@@ -12,6 +12,8 @@ from cosim.encoding.features import Encoded
 from cosim.points import Vector
 from cosim.scenario.learning import Discount
 
+NOT_BEGUN = "no episode has begun; call reset()"
+
 
 @dataclass(frozen=True, slots=True)
 class EnvOptions:
@@ -56,4 +58,4 @@ class EnvStats:
     actions: int = 0
     held_nan: int = 0
     """Numbers of actions that left their setpoints as they were: NaN, an index that does not exist, a choice that was
-    closed."""
+    closed.  The manifest of a recorded episode has its own as ``held_numbers``, where there are any."""

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cosim.encoding import ActionCodec, Encoder, LearnerSpec, Senses
 from cosim.encoding.batch import ActionBatch
 from cosim.encoding.features import Encoded
-from cosim.env.decision import Decision, EnvOptions, EnvStats
+from cosim.env.decision import NOT_BEGUN, Decision, EnvOptions, EnvStats
 from cosim.env.endings import Endings
 from cosim.env.episodes import Episodes
 from cosim.env.metering import Metering, build_metering
@@ -62,6 +62,7 @@ class _Now:
     due: tuple[int, ...] = ()
     raw: Vector = field(default_factory=lambda: np.zeros(0))
     ended: bool = True
+    held_before: int = 0
     weighted: Vector = field(default_factory=lambda: np.zeros(0))
 
 
@@ -184,7 +185,8 @@ class EventEnv:
         self._open = [simulation.crew.open_choices(name) for name in self.names]
         self._closing = {i: is_open for i, is_open in enumerate(self._open) if is_open is not None}
         self.encoder.forget()
-        self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False)
+        self._now = _Now(np.zeros(n, np.int64), np.zeros(n, bool), np.zeros(n, bool), ended=False,
+                         held_before=self.stats.held_nan)
 
     def close(self) -> RunSummary | None:
         """End the episode; its record, if there is one, is finished."""
@@ -192,7 +194,9 @@ class EventEnv:
         if self._out is None:
             return None
         out, self._out = self._out, None
-        return close_run(self.episode, self.simulation, out, Ending("done", "", 0.0))
+        held = self.stats.held_nan - self._now.held_before
+        figures = {"held_numbers": held} if held else {}
+        return close_run(self.episode, self.simulation, out, Ending("done", "", 0.0, figures))
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
@@ -255,8 +259,7 @@ class EventEnv:
 
     def _require_episode(self) -> None:
         if self._now.ended:
-            raise GridloopError("the episode has ended; call reset()" if self.stats.episodes else
-                                "no episode has begun; call reset()")
+            raise GridloopError("the episode has ended; call reset()" if self.stats.episodes else NOT_BEGUN)
 
     def _send(self, setpoints: Mapping[int, Vector]) -> None:
         """Actions in the learners' order."""

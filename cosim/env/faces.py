@@ -18,6 +18,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from cosim.encoding.features import Encoded
+from cosim.env.decision import NOT_BEGUN
 from cosim.env.event import Decision, EventEnv
 from cosim.env.spaces import action_space, observation_space, row_of
 from cosim.errors import GridloopError
@@ -163,7 +164,8 @@ class JointView(View):
     """A view of several learners."""
 
     def state(self) -> NDArray[np.float32]:
-        """What all learners see, side by side (for a centralised critic)."""
+        """What all learners see, side by side (for a centralised critic); raises GridloopError before any reset."""
+        require_begun(self.core)
         return self.core.last.observation.copy()
 
 
@@ -200,6 +202,12 @@ def begun(core: EventEnv, seed: int | None) -> Decision:
         raise GridloopError(f"nobody has a decision in an episode of {core.simulation.end_us / 1e6:g} s "
                             f"({', '.join(core.names)}); make it longer (learning.episode.duration_s)")
     return decision
+
+
+def require_begun(core: EventEnv) -> None:
+    """GridloopError where no episode has begun yet; after the end of one PettingZoo expects an empty answer."""
+    if not core.stats.episodes:
+        raise GridloopError(NOT_BEGUN)
 
 
 def rendered(core: EventEnv, mode: str | None) -> Any:

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from cosim.env.event import EnvOptions, EventEnv
-from cosim.env.faces import JointView, Place
+from cosim.env.faces import JointView, Place, require_begun
 from cosim.env.spaces import side_by_side
 from cosim.scenario.loader import LoadedScenario
 
@@ -53,10 +53,11 @@ class GridParallelEnv(JointView, ParallelEnv[str, Any, Any]):  # type: ignore[mi
     def step(self, actions: Mapping[str, Any]) -> Step:
         """Carry out the actions of those that are due, and run to the next decision instant.
 
-        Raises GridloopError for a name that is no learner's and for an action of another size.
+        Raises GridloopError before the first reset, for a name that is no learner's and for an action of another size.
         """
         live = self._live
         if not live:
+            require_begun(self.core)
             return {}, {}, {}, {}, {}
         decision = self.core.step(self._faces.rows(actions))
         reward, over, truncated = decision.reward.tolist(), decision.terminated.tolist(), decision.truncated

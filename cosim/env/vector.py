@@ -23,6 +23,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from cosim.env.decision import NOT_BEGUN
 from cosim.env.episodes import whole_seed
 from cosim.env.event import EnvOptions, EventEnv
 from cosim.env.faces import Faces, metadata, require_named
@@ -87,7 +88,9 @@ class _Rows:
         return seeds
 
     def step(self, actions: Mapping[int, Any]) -> Records:
-        """The records after a step with actions (n, …) by index of the learner."""
+        """The records after a step with actions (n, …) by index of the learner; GridloopError before any reset."""
+        if not self._has_begun:
+            raise GridloopError(NOT_BEGUN)
         records = self.workers.records
         if len(records):
             records["given"] = False

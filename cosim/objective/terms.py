@@ -161,7 +161,7 @@ class Band(_Kind):
         self._share = _shares([config.mean for config in configs], segments)
 
     @staticmethod
-    def _bounds(config: Any, site: TermSite) -> tuple[float | None, float | None]:  # noqa: ARG004  # limits of a kind
+    def _bounds(config: Any, site: TermSite) -> tuple[float | None, float | None]:  # noqa: ARG004  # others read it
         """Lower and upper end of one term (None: open)."""
         return config.low, config.high
 

@@ -56,6 +56,9 @@ class Situation(Protocol):
     def clock_us(self, t_us: int) -> int:
         """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""
 
+    def held(self, why: str) -> None:
+        """The policy has no answer that could be sent; its setpoints stay as they are: counted, and recorded once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

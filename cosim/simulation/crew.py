@@ -53,6 +53,8 @@ class Crew:
                  on_due: Callable[[Agent], None]) -> None:
         self.board = AgentBoard(len(specs))
         self.agents: dict[str, Agent] = {}
+        self.held: dict[str, int] = {}
+        """How often an agent's policy had no answer that could be sent; those that always had one are not in it."""
         self._bases: Bases | None = None
         self.problems: list[tuple[int, Problem]] = []
         self._hands, self._hub = hands, TelemetryHub(hands.kernel, hands.points)
@@ -126,7 +128,7 @@ class Crew:
             spec.name, tuple(points[i].name for i in observed), tuple(points[i].name for i in actuated),
             np.array([points[i].low for i in actuated]), np.array([points[i].high for i in actuated]),
             self._peers(spec), hands.site, self._sender(spec), lambda: self.learner(spec.name),
-            lambda: self.senses(spec.name), lambda: self.open_choices(spec.name))
+            lambda: self.senses(spec.name), lambda: self.open_choices(spec.name), self._held_counter(spec.name))
         config = kind.Config.model_validate(dict(options))
         try:
             policy: Policy = kind.build(config, situation)
@@ -180,6 +182,14 @@ class Crew:
         def count(why: str) -> None:
             self.board.late[index] += 1
             self._hands.event("action_late", name, why)
+
+        return count
+
+    def _held_counter(self, name: str) -> Callable[[str], None]:
+        def count(why: str) -> None:
+            self.held[name] = self.held.get(name, 0) + 1
+            if self.held[name] == 1:
+                self._hands.event("action_held", name, why)
 
         return count
 

@@ -67,6 +67,8 @@ class RunSummary:
     kpis: Mapping[str, Any]
     shield: Mapping[str, Any]
     timing: Mapping[str, float]
+    held_actions: Mapping[str, int] = field(default_factory=dict)
+    """By agent, how often its policy had no answer that could be sent (a trained one that gives no numbers)."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -149,6 +151,9 @@ def close_run(loaded: LoadedScenario, simulation: Simulation, out: Path | None, 
     shield = {"mode": loaded.scenario.shield.mode.value, **simulation.shield_figures()}
     summary = {"kpis": kpis, "shield": shield, "solves": simulation.solves, "solver": simulation.grid.solver,
                "solver_reason": simulation.grid.solver_reason, **ending.figures}
+    held = dict(simulation.crew.held)
+    if held:
+        summary["held_actions"] = held
     digest = ""
     try:
         # What came after the last publication (a command on its way to the next scan) is part of the run too.
@@ -158,7 +163,7 @@ def close_run(loaded: LoadedScenario, simulation: Simulation, out: Path | None, 
         status, error = "failed", error or str(refusal)
         simulation.recorder.abandon()
     return RunSummary(loaded.scenario.name, status, error, digest, "" if out is None else str(out),
-                      simulation.now_us / 1e6, ending.wall_s, simulation.solves, kpis, shield, timing)
+                      simulation.now_us / 1e6, ending.wall_s, simulation.solves, kpis, shield, timing, held)
 
 
 def _advance(simulation: Simulation, end_us: int, options: RunOptions) -> str:

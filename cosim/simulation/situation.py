@@ -18,7 +18,8 @@ from cosim.simulation.site import RunSite
 
 @dataclass(frozen=True, slots=True)
 class AgentSituation:
-    """`cosim.plugins.Situation` of one agent; `post` sends (to, values) and says whether it left."""
+    """`cosim.plugins.Situation` of one agent; `post` sends (to, values) and says whether it left; `count_held` is told
+    why an answer was held."""
 
     name: str
     observed: tuple[str, ...]
@@ -31,6 +32,7 @@ class AgentSituation:
     spec: Callable[[], LearnerSpec]
     sight: Callable[[], tuple[float, NDArray[np.uint8]]]
     choices: Callable[[], Callable[[], NDArray[np.bool_]] | None]
+    count_held: Callable[[str], None]
 
     @property
     def base_dir(self) -> Path:
@@ -57,6 +59,10 @@ class AgentSituation:
     def clock_us(self, t_us: int) -> int:
         """Calendar time at `t_us`, microseconds since Monday 1 January 2001."""
         return self.site.clock_us(t_us)
+
+    def held(self, why: str) -> None:
+        """The policy has no answer that could be sent; its setpoints stay as they are: counted, and recorded once."""
+        self.count_held(why)
 
     def rng(self, name: str) -> np.random.Generator:
         """A random stream of this agent's own."""

@@ -99,8 +99,8 @@ def main() -> None:
         draw(axes, label, folders, options.column, COLORS[k % len(COLORS)])
     for label, value in options.line:
         axes.axhline(float(value), color=GREY, lw=0.9, ls="--")
-        axes.annotate(label, (0.99, float(value)), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                      textcoords="offset points", ha="right", va="bottom", fontsize=8, color="#374151")
+        axes.annotate(label, (0.99, float(value)), xycoords=("axes fraction", "data"), xytext=(0, -3),
+                      textcoords="offset points", ha="right", va="top", fontsize=8, color="#374151")
     axes.set(xlabel="steps (decision instants)", ylabel=options.ylabel)
     axes.set_title(options.title, loc="left", fontsize=10)
     axes.set_xlim(left=0)

@@ -8,6 +8,7 @@ better when to ask again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -36,6 +37,8 @@ logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL + 1)
 _KEPT = 520
 #: Quiet time on an RTU line after an answer failed to come: a late one must not pass for the next.
 _QUIET_S = 0.1
+#: Time between two tries where nobody listens.
+_KNOCK_S = 0.1
 
 EXCEPTIONS = {
     1: "illegal function: the device does not offer this, or not to this role",
@@ -121,6 +124,16 @@ class Link:
                 self._why = error
             self.close()
             return f"{self.endpoint}: {_in_words(self._why, self.timeout_s)}"
+
+    async def open_within(self, wait_s: float) -> str:
+        """Open, and while nobody listens there again and again for so long: it may be about to start."""
+        problem = await self.open()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while problem and _is_refused(self._why):
+                    await asyncio.sleep(_KNOCK_S)
+                    problem = await self.open()
+        return problem
 
     def close(self) -> None:
         """Let go of the connection; open() makes a new one."""
@@ -297,12 +310,18 @@ def _because(error: Exception) -> str:
     return text if text.startswith(":") else f": {text}" if text else ""
 
 
+def _is_refused(error: Exception | None) -> bool:
+    """Whether nobody listens; of a name with several addresses asyncio tells of all tries in one text."""
+    text = str(error).lower()
+    return isinstance(error, ConnectionRefusedError) or "refused" in text or f"[errno {errno.ECONNREFUSED}]" in text
+
+
 def _in_words(error: Exception | None, timeout_s: float) -> str:
     """Why a connection could not be made."""
     match error:
         case None | TimeoutError() | asyncio.CancelledError():
             return f"no connection within {timeout_s:g} s; is the address right, and is there a firewall?"
-        case ConnectionRefusedError():
+        case _ if _is_refused(error):
             return "connection refused: nobody listens there"
         case socket.gaierror():
             return "no such host"
@@ -315,8 +334,6 @@ def _in_words(error: Exception | None, timeout_s: float) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EBUSY, errno.EHOSTUNREACH,
                                                       errno.ENETUNREACH):
         return os.strerror(error.errno).lower()
-    if "refused" in str(error).lower():
-        return "connection refused: nobody listens there"
     if isinstance(error, termios.error):
         return f"the line does not take these settings ({error.args[-1]}); a pseudo-terminal has no parity: @19200,N"
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -48,13 +48,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class PollRequest:
-    """What to read, how often (`every_s` None: once)."""
+    """What to read, how often (`every_s` None: once); `wait_s`: how long it is waited for somebody to listen there."""
 
     endpoint: Endpoint
     entries: tuple[Entry, ...]
     timeout_s: float = 1.0
     every_s: float | None = None
     times: int = 1
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,19 +182,20 @@ async def _poll(request: PollRequest, show: Callable[[list[Row]], None], clock: 
     link = Link(request.endpoint, request.timeout_s)
     blocks = plan(request.entries, places(request.entries))
     rows: list[Row] = []
-    begun_ns, stop = clock.now_ns(), asyncio.Event()
-    with _ending(link), _on_interrupt(stop) if request.every_s else contextlib.nullcontext():
-        await _opened(link)
-        for n in range(request.times):
-            rows = await _rows(link, blocks, request.entries)
-            show(rows)
-            if request.every_s is None or n + 1 == request.times:
-                break
-            due_s = begun_ns / 1e9 + (n + 1) * request.every_s
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), max(due_s - clock.now_ns() / 1e9, 0.001))
-            if stop.is_set():
-                break
+    with _ending(link):
+        await _opened(link, request.wait_s)
+        begun_ns, stop = clock.now_ns(), asyncio.Event()
+        with _on_interrupt(stop) if request.every_s else contextlib.nullcontext():
+            for n in range(request.times):
+                rows = await _rows(link, blocks, request.entries)
+                show(rows)
+                if request.every_s is None or n + 1 == request.times:
+                    break
+                due_s = begun_ns / 1e9 + (n + 1) * request.every_s
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), max(due_s - clock.now_ns() / 1e9, 0.001))
+                if stop.is_set():
+                    break
     return rows
 
 
@@ -263,8 +265,8 @@ async def _shown(link: Link, entry: Entry) -> str:
     return f"{row.shown} {entry.units}".rstrip() + f"  [{row.raw.hex(' ')}]"
 
 
-async def _opened(link: Link) -> None:
-    problem = await link.open()
+async def _opened(link: Link, wait_s: float = 0.0) -> None:
+    problem = await link.open_within(wait_s)
     if problem:
         raise GatewayError(problem)
 

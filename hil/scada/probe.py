@@ -30,7 +30,10 @@ _MODELS = {1: "common", 101: "inverter, single phase", 103: "inverter, three pha
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
-    """Where to look: units, addresses 0 to `upto` - 1 of every table; at most `budget` requests a table."""
+    """Where to look: units, addresses 0 to `upto` - 1 of every table; at most `budget` requests a table.
+
+    `wait_s`: how long it is waited for somebody to listen there.
+    """
 
     endpoint: Endpoint
     units: tuple[int, ...]
@@ -38,6 +41,7 @@ class ProbeRequest:
     budget: int = 250
     per_second: float = 100.0
     timeout_s: float = 0.5
+    wait_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -86,7 +90,7 @@ class _Probe:
         self.requests = 0
 
     async def run(self) -> list[UnitFound]:
-        problem = await self._link.open()
+        problem = await self._link.open_within(self._request.wait_s)
         if problem:
             raise GatewayError(problem)
         try:

@@ -9,8 +9,8 @@ from policies.evaluate.episode import Episode
 from policies.evaluate.evaluation import Cell, Evaluation
 from policies.evaluate.plan import Plan, Source, evaluate, figures_of
 from policies.evaluate.quality import Quality, qualities
-from policies.evaluate.statistics import Summary, difference, summary
+from policies.evaluate.statistics import MIN_INTERVAL, Summary, difference, summary
 from policies.evaluate.yardstick import Yardstick, yardsticks
 
-__all__ = ["Cell", "Controller", "Episode", "Evaluation", "Plan", "Quality", "Source", "Summary", "Yardstick",
-           "difference", "evaluate", "figures_of", "named", "qualities", "summary", "yardsticks"]
+__all__ = ["MIN_INTERVAL", "Cell", "Controller", "Episode", "Evaluation", "Plan", "Quality", "Source", "Summary",
+           "Yardstick", "difference", "evaluate", "figures_of", "named", "qualities", "summary", "yardsticks"]

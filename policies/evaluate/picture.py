@@ -1,4 +1,4 @@
-"""An evaluation as an SVG picture of one figure: a mark a controller, its 95 % interval, qualities side by side."""
+"""An evaluation as an SVG picture of one figure: marks with 95 % intervals (from three episodes on), side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from math import ceil, floor, isfinite, log10
 
 from policies.evaluate.evaluation import Cell, Evaluation, figure
-from policies.evaluate.statistics import Summary
+from policies.evaluate.statistics import MIN_INTERVAL, Summary
 
 #: Okabe and Ito's palette (jfly.uni-koeln.de/color, 2008), told apart by all kinds of colour vision.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -67,8 +67,10 @@ def _title(evaluation: Evaluation, name: str) -> str:
     known = figure(name)
     unit = f" [{known.unit}]" if known.unit not in ("", "1") else ""
     better = "higher" if known.higher_is_better else "lower"
-    return (f"{evaluation.scenario}: {known.words}{unit}, mean of {len(evaluation.seeds)} episodes and 95 % interval "
-            f"({better} is better)")
+    n = len(evaluation.seeds)
+    mean = f"mean of {n} episodes and 95 % interval" if n >= MIN_INTERVAL else "mean of 2 episodes" if n > 1 else (
+        "one episode")
+    return f"{evaluation.scenario}: {known.words}{unit}, {mean} ({better} is better)"
 
 
 def _frame(drawing: _Drawing, title: str) -> list[str]:

@@ -10,11 +10,13 @@ import numpy as np
 
 #: Probability that the true mean lies inside the interval, for normally distributed figures.
 CONFIDENCE = 0.95
+#: Fewest values that have an interval: of two it reaches 12.7 standard errors to either side, which says nothing.
+MIN_INTERVAL = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`n` values: mean, 95 % interval of the mean by Student's t (NaN for a single value), median, extremes.
+    """`n` values: mean, 95 % interval of the mean by Student's t (NaN for fewer than three), median, extremes.
 
     `worst` is the least of what should be large, the most of what should be small.
     """
@@ -43,7 +45,7 @@ def summary(values: Sequence[float], *, higher_is_better: bool = True) -> Summar
     if len(x) == 1:
         return Summary(1, mean, nan, nan, mean, worst, nan)
     std = float(x.std(ddof=1))
-    half = _quantile(len(x) - 1) * std / sqrt(len(x))
+    half = _quantile(len(x) - 1) * std / sqrt(len(x)) if len(x) >= MIN_INTERVAL else nan
     return Summary(len(x), mean, mean - half, mean + half, float(np.median(x)), worst, std)
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cosim.encoding import LearnerSpec
 from cosim.errors import GridloopError
 from cosim.scenario.learning import Discount
+from cosim.scenario.problems import fields_at, near, shown, unknown_key
 from policies.training.transitions import Transitions
 
 #: Arrays by name: weights, and everything else that an algorithm needs to go on bit for bit.
@@ -28,10 +29,30 @@ class TrainingError(GridloopError):
     """A training that cannot be set up, continued or trusted (a lost worker, a loss that is not a number)."""
 
 
-def problems(error: ValidationError, prefix: str = "") -> str:
-    """What does not fit, a line a field: its path, what is wrong, what was found."""
-    return "\n".join(f"{prefix}{'.'.join(map(str, item['loc']))}: {item['msg']}; found {item['input']!r:.60}"
-                     for item in error.errors())
+class OtherTrainingError(TrainingError):
+    """A training that cannot be gone on with as it is asked for: it would be another one.  Nothing was done."""
+
+
+def problems(error: ValidationError, prefix: str = "", model: type[BaseModel] | None = None) -> str:
+    """What does not fit, a line a field: its path, what is wrong, what was found.
+
+    With the `model` that refused it, what is accepted too: of a key that nobody knows, and of a list's place.
+    """
+    return "\n".join(f"{prefix}{'.'.join(map(str, item['loc']))}: {_said(item, model)}" for item in error.errors())
+
+
+def _said(item: Any, model: type[BaseModel] | None) -> str:
+    usual = f"{item['msg']}; found {item['input']!r:.60}"
+    if model is None or not item["loc"]:
+        return usual
+    *above, name = map(str, item["loc"])
+    fields = fields_at(model, tuple(above))
+    if item["type"] == "extra_forbidden":
+        return unknown_key(name, [known for known, field in fields.items() if not field.exclude])
+    default = fields[name].default if name in fields else None
+    if item["type"] == "tuple_type" and isinstance(default, tuple) and default:
+        return f"found {shown(item['input'])}; expected a list, for instance {list(default)}"
+    return usual
 
 
 class Options(BaseModel):
@@ -134,7 +155,8 @@ def entry(name: str) -> Entry:
     """The algorithm of that name; TrainingError names the known ones."""
     found = ALGORITHMS.get(name)
     if found is None:
-        raise TrainingError(f"algo: found {name!r:.40}; expected one of {', '.join(ALGORITHMS)}")
+        raise TrainingError(f"algo: found {name!r:.40}{near(name, ALGORITHMS)}; expected one of "
+                            f"{', '.join(ALGORITHMS)}, or bc (with --dataset)")
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -15,7 +17,7 @@ import numpy as np
 from cosim.scenario.learning import Discount
 from policies.bundle import MAX_WEIGHTS_BYTES, Bundle, BundleError, GroupBundle, normalised, scenario_digest
 from policies.description import Description, NetworkError
-from policies.training.algorithm import Algorithm, GroupSetting, TrainingError, algorithm_class
+from policies.training.algorithm import Algorithm, GroupSetting, OtherTrainingError, TrainingError, algorithm_class
 from policies.training.checkpoint import MAX_BYTES
 from policies.training.collect import Collector, LocalCollector, ProcessCollector
 from policies.training.config import Engine, TrainConfig
@@ -39,14 +41,17 @@ class Assembly:
     plan: Plan
 
 
-def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bool = True) -> Assembly:
+def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bool = True,
+             begun: Mapping[str, Any] | None = None) -> Assembly:
     """The parts; TrainingError (or the scenario's own error) for what does not fit together.
 
-    Without `adopts` the configuration's bundle is left alone: a training that goes on has weights of its own.
+    Without `adopts` the configuration's bundle is left alone: a training that goes on has weights of its own.  `begun`
+    is the `scenario_of` such a training: OtherTrainingError for another one.
     """
     check_device(config.device)
     recipe = recipe or EnvRecipe(arguments=_arguments(config))
     env = recipe.make()
+    _refuse_other_scenario(env, begun or {})
     _check_groups(config, env)
     _check_limits(config, env)
     discount = config.discount or env.discount or Discount(
@@ -68,6 +73,31 @@ def assemble(config: TrainConfig, recipe: EnvRecipe | None = None, *, adopts: bo
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     return {"scenario": config.scenario, "agents": list(config.agents) if config.agents else None,
             "overrides": list(config.overrides), "duration_s": config.duration_s, "allow_plugins": config.allow_plugins}
+
+
+def scenario_of(env: Any) -> dict[str, Any]:
+    """Name and digest of an environment's scenario ({} where it has none).
+
+    The digest is of what the file and the overrides say: comments, layout and what says no more than a default are no
+    part of it, nor is what is in files that the scenario names.
+    """
+    loaded = getattr(env, "loaded", None)
+    if loaded is None:
+        return {}
+    content = loaded.scenario.model_dump(mode="json", exclude_defaults=True)
+    text = json.dumps(content, ensure_ascii=False)
+    return {"name": loaded.scenario.name, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _refuse_other_scenario(env: Any, begun: Mapping[str, Any]) -> None:
+    here = scenario_of(env)
+    if begun.get("digest", "") in ("", here.get("digest")):
+        return  # nothing to compare with, or the same
+    file = env.loaded.path
+    raise OtherTrainingError(
+        f"{file.absolute()}: is not the scenario that this training was begun with ({begun.get('name', '')!r:.80}): it "
+        f"was changed since, or is another file of that name; put it back to go on, or begin a new training with what "
+        f"was learned: gridloop train {file} --from BUNDLE")
 
 
 def _check_groups(config: TrainConfig, env: Any) -> None:

@@ -66,12 +66,14 @@ class Checkpoint:
     algorithms: Mapping[str, State]
     slots: Mapping[int, State]
     ahead: Fragment | None = None
+    scenario: Mapping[str, Any] = field(default_factory=dict)
+    """Name and digest of the scenario's content; empty in checkpoints of before, and of no scenario."""
 
 
 def write(out: Path, checkpoint: Checkpoint, keep: int) -> Path:
     """Write a checkpoint of the training in `out`, drop all but the newest `keep`; its folder."""
     home = out / FOLDER
-    final = home / f"{_PREFIX}{checkpoint.progressed.iteration:06d}"
+    final = _place(out, checkpoint.progressed.iteration)
     fresh = home / f".{final.name}.new"
     try:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -92,10 +94,15 @@ def write(out: Path, checkpoint: Checkpoint, keep: int) -> Path:
     return final
 
 
+def _place(out: Path, iteration: int) -> Path:
+    return out / FOLDER / f"{_PREFIX}{iteration:06d}"
+
+
 def _fill(fresh: Path, final: Path, checkpoint: Checkpoint) -> None:
     """All of a checkpoint into a new folder; TrainingError for a part that could not be read again."""
     about: dict[str, Any] = {"format": FORMAT, "progressed": asdict(checkpoint.progressed),
-                             "config": dict(checkpoint.config), "ahead": None, "arrays": {}}
+                             "config": dict(checkpoint.config), "scenario": dict(checkpoint.scenario), "ahead": None,
+                             "arrays": {}}
     parts: dict[str, Mapping[Any, Mapping[str, Any]]] = {ALGORITHMS: checkpoint.algorithms, SLOTS: checkpoint.slots}
     if checkpoint.ahead is not None:
         parts[AHEAD] = {group: part.columns for group, part in checkpoint.ahead.rows.items()}
@@ -126,21 +133,36 @@ def read(folder: Path) -> Checkpoint:
             raise TrainingError(f"{folder}: format {about['format']!r:.40}; this version reads format {FORMAT}")
         if not isinstance(about["config"], dict):
             raise ValueError(f"config is {about['config']!r:.40}; expected a mapping")
+        scenario = about.get("scenario", {})  # checkpoints of before do not say
+        if not isinstance(scenario, dict) or not isinstance(scenario.get("digest", ""), str):
+            raise ValueError(f"scenario is {scenario!r:.60}; expected a mapping with a digest")
         progressed = _PROGRESSED.validate_python(about["progressed"])
         if min(progressed.iteration, progressed.steps, progressed.episodes) < 0:
             raise ValueError(f"progressed is {about['progressed']!r:.60}; expected counts")
         algorithms = grouped(_arrays(folder, ALGORITHMS, about))
         slots = {int(slot): state for slot, state in grouped(_arrays(folder, SLOTS, about)).items()}
         ahead = None if about["ahead"] is None else _ahead(folder, about)
-        return Checkpoint(progressed, about["config"], algorithms, slots, ahead)
+        return Checkpoint(progressed, about["config"], algorithms, slots, ahead, scenario)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         what = problems(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        raise TrainingError(f"{folder}: not a checkpoint, or damaged ({what}); remove it to go on from the one "
-                            f"before") from None
+        raise TrainingError(f"{folder}: not a checkpoint, or damaged ({what}); {_instead(folder)}") from None
 
 
-def refuse_other_rows(found: Checkpoint, plan: Plan) -> None:
-    """TrainingError where a checkpoint's slots, or the rows collected ahead, are not those of this plan."""
+def _instead(folder: Path) -> str:
+    """What to do where a checkpoint is of no use."""
+    before = [path for path in written(folder.parent.parent) if _iteration(path) < _iteration(folder)]
+    if not before:
+        return "there is no other one before it: begin a new training"
+    return f"remove it to go on from the one before, {before[-1].name}"
+
+
+def _iteration(folder: Path) -> int:
+    match = _NAME.fullmatch(folder.name)
+    return int(match[1]) if match else -1
+
+
+def refuse_other_rows(out: Path, found: Checkpoint, plan: Plan) -> None:
+    """TrainingError where the slots of a checkpoint in `out`, or the rows collected ahead, are not of this plan."""
     wrong = "" if sorted(found.slots) == list(range(plan.slots)) else f"slots {', '.join(map(str, found.slots))}"
     ahead = {} if found.ahead is None else found.ahead.rows
     for group, shape in plan.shapes.items() if ahead and not wrong else ():
@@ -149,9 +171,10 @@ def refuse_other_rows(found: Checkpoint, plan: Plan) -> None:
         if columns != {name: (row, np.dtype(dtype)) for name, (row, dtype) in shape.columns().items()}:
             wrong = f"rows ahead of group {group} with columns {', '.join(columns) or 'none'}"
     if wrong:
-        raise TrainingError(f"the checkpoint of iteration {found.progressed.iteration} has {wrong:.200}; expected "
-                            f"those of {plan.slots} slots and these learners: it is damaged, or the scenario has "
-                            f"changed; remove it to go on from the one before")
+        at = found.progressed.iteration
+        raise TrainingError(f"the checkpoint of iteration {at} has {wrong:.200}; expected those of {plan.slots} slots "
+                            f"and these learners: it is damaged, or the scenario has changed; "
+                            f"{_instead(_place(out, at))}")
 
 
 def _ahead(folder: Path, about: Mapping[str, Any]) -> Fragment:

@@ -6,9 +6,12 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from policies.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from policies.training.offline import OfflineConfig
 
 #: Settings with an option of their own below, and those whose parts are told one by one.
 _OWN = ("scenario", "algo", "steps", "seed", "agents", "overrides", "duration_s", "options", "device")
@@ -33,10 +36,16 @@ def command_of(config: TrainConfig) -> str:
     return shlex.join([*words, "--allow-plugins"] if config.allow_plugins else words)
 
 
-def offline_command(algo: str, dataset: Path, batches: int, seed: int, options: Mapping[str, Any]) -> str:
+def offline_command(config: OfflineConfig, dataset: Path) -> str:
     """The command of a training from a data set."""
-    return shlex.join(["gridloop", "train", "--dataset", str(dataset), "--algo", algo, "--steps", str(batches),
-                       "--seed", str(seed), *_hyper(options)])
+    words = ["gridloop", "train", *([] if config.scenario is None else [config.scenario]), "--dataset", str(dataset),
+             "--algo", config.algo, "--steps", str(config.batches), "--seed", str(config.seed)]
+    for text in config.overrides:
+        words += ["--set", text]
+    words += _hyper(config.options)
+    if config.device != "cpu":
+        words += ["--device", config.device]
+    return shlex.join([*words, "--allow-plugins"] if config.allow_plugins else words)
 
 
 def _hyper(options: Mapping[str, Any]) -> list[str]:

@@ -122,9 +122,7 @@ class TrainConfig(_Part):
         try:
             return options_of(self.algo, self.options)
         except ValidationError as error:
-            known = ", ".join(algorithm_class(self.algo).Options.model_fields)
-            extra = any(item["type"] == "extra_forbidden" for item in error.errors())
-            raise TrainingError(problems(error, "options.") + (f"; {self.algo} has {known}" if extra else "")) from None
+            raise TrainingError(problems(error, "options.", algorithm_class(self.algo).Options)) from None
 
 
 def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequence[str] = (),
@@ -144,9 +142,18 @@ def load_config(data: Mapping[str, Any] | Path | None = None, overrides: Sequenc
     try:
         config = TrainConfig.model_validate(content)
     except ValidationError as error:
-        raise TrainingError(problems(error)) from None
+        raise TrainingError(problems(error, model=TrainConfig) + _misplaced(error, content)) from None
     config.algorithm_options()
     return config
+
+
+def _misplaced(error: ValidationError, content: Mapping[str, Any]) -> str:
+    """Unknown settings that are hyperparameters of the algorithm: where they belong; '' where none is."""
+    algo = content.get("algo", "ppo")
+    known = algorithm_class(algo).Options.model_fields if algo in ALGORITHMS else {}
+    unknown = [item["loc"][0] for item in error.errors() if item["type"] == "extra_forbidden" and len(item["loc"]) == 1]
+    return "".join(f"\n{name}: is a hyperparameter of {algo}; expected it as options.{name} (--hyper {name}=VALUE)"
+                   for name in unknown if name in known)
 
 
 def with_seed(config: TrainConfig, seed: int) -> TrainConfig:

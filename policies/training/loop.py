@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
+from shlex import quote
 from time import perf_counter
 from typing import Any
 
@@ -30,8 +31,8 @@ from cosim.errors import GridloopError
 from policies.bundle import BundleError, bring_back
 from policies.durable import locked
 from policies.training import checkpoint as checkpoints
-from policies.training.algorithm import TrainingError
-from policies.training.assembly import Assembly, assemble, bundle_of, collector
+from policies.training.algorithm import OtherTrainingError, TrainingError
+from policies.training.assembly import Assembly, assemble, bundle_of, collector, scenario_of
 from policies.training.checkpoint import Checkpoint, Progressed, refuse_other_rows
 from policies.training.collect import Fragment
 from policies.training.command import command_of
@@ -74,7 +75,8 @@ def train(config: TrainConfig, out: Path, on_progress: OnProgress | None = None,
     with locked(out), learner_threads(config.threads), _interruptible() as interrupted:
         newest = _newest(config, out, resume)
         stops = lambda: interrupted.is_set() or (should_stop is not None and should_stop())  # noqa: E731  # a word
-        training = Training(assemble(config, recipe, adopts=newest is None), out, newest)
+        begun = None if newest is None else newest.scenario
+        training = Training(assemble(config, recipe, adopts=newest is None, begun=begun), out, newest)
         try:
             return training.run(on_progress, stops)
         except (TrainingError, BundleError) as error:
@@ -99,8 +101,8 @@ def _newest(config: TrainConfig, out: Path, resume: bool) -> Checkpoint | None:
     newest = checkpoints.read(found[-1])
     differing = differences(_completed(found[-1], newest.config), config.model_dump(mode="json"))
     if differing:
-        raise TrainingError(f"{found[-1]}: was trained differently, going on would be another training: "
-                            f"{'; '.join(differing)}; expected the same, or a new training with `bundle`")
+        raise OtherTrainingError(f"{found[-1]}: was trained differently, going on would be another training: "
+                                 f"{'; '.join(differing)}; expected the same, or a new training with `bundle`")
     return newest
 
 
@@ -133,7 +135,9 @@ def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -
 
 def _hint(out: Path) -> str:
     kept = checkpoints.written(out)
-    return f"; the last checkpoint is {kept[-1]}: go on from it with resume" if kept else "; there is no checkpoint yet"
+    if not kept:
+        return "; there is no checkpoint yet"
+    return f"; the last checkpoint is {kept[-1]}: go on from it with: gridloop train --resume {quote(str(out))}"
 
 
 @contextmanager
@@ -183,7 +187,7 @@ class Training:
         self._hand_over()
 
     def _take_up(self, newest: Checkpoint) -> None:
-        refuse_other_rows(newest, self.assembly.plan)
+        refuse_other_rows(self.out, newest, self.assembly.plan)
         try:
             for name, algorithm in self.assembly.algorithms.items():
                 algorithm.load_state_dict(newest.algorithms[name])
@@ -341,7 +345,7 @@ class Training:
         for name, state in states.items():
             check_finite(name, state, self.at.iteration)
         saved = Checkpoint(self.at, self.config.model_dump(mode="json"), {n: dict(s) for n, s in states.items()},
-                           self._collector.snapshot(), self._ahead)
+                           self._collector.snapshot(), self._ahead, scenario_of(self.assembly.env))
         checkpoints.write(self.out, saved, self.config.checkpoints.keep)
         self._saved = self.at.iteration
 

@@ -6,12 +6,13 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from policies.training.algorithm import TrainingError
+from policies.training.slot import Episode
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Progress:
     `mean_return` over the last episodes, mean over learners (None: none has ended yet), `mean_discounted` likewise,
     discounted to their beginnings, and the `best` score so far; `reward_rate` per second of this fragment's decisions;
     `cost_rates` likewise by cost; `interventions` of the shield per episode hour (None: not known); `figures` of the
-    algorithms as ``group/name``; `trial` the score of the trial after this iteration, where there was one.
+    algorithms as ``group/name``; `trial` the score of the trial after this iteration, where there was one; `violating`
+    the share (0..1) of this fragment's episodes' time with any limit violated (None: not known).
     """
 
     iteration: int
@@ -44,19 +46,27 @@ class Progress:
     steps_per_s: float
     figures: Mapping[str, float]
     trial: float | None = None
+    violating: float | None = None
 
     def row(self) -> dict[str, float | None]:
         """Flat, for tables."""
         plain: dict[str, float | None] = {
             "iteration": self.iteration, "steps": self.steps, "decisions": self.decisions, "episodes": self.episodes,
             "mean_return": self.mean_return, "mean_discounted": self.mean_discounted, "best": self.best,
-            "trial": self.trial, "reward_rate": self.reward_rate, "interventions_per_h": self.interventions,
-            "collect_s": round(self.collect_s, 4), "update_s": round(self.update_s, 4),
-            "steps_per_s": round(self.steps_per_s, 1)}
+            "trial": self.trial, "reward_rate": self.reward_rate, "violating": self.violating,
+            "interventions_per_h": self.interventions, "collect_s": round(self.collect_s, 4),
+            "update_s": round(self.update_s, 4), "steps_per_s": round(self.steps_per_s, 1)}
         return plain | {f"cost_rate/{name}": rate for name, rate in self.cost_rates.items()} | dict(self.figures)
 
 
 OnProgress = Callable[[Progress], None]
+
+
+def violating(episodes: Sequence[Episode]) -> float | None:
+    """The share (0..1) of the time of these episodes with any limit violated; None where none of them knows."""
+    known = [episode for episode in episodes if episode.violating_s >= 0]
+    length_s = sum(episode.length_s for episode in known)
+    return sum(episode.violating_s for episode in known) / length_s if length_s > 0 else None
 
 
 class Table:

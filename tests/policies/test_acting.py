@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from cosim.cli.summary import summary_table
 from cosim.encoding import ActionCodec
 from cosim.env.event import EventEnv
 from cosim.errors import ScenarioError
@@ -21,6 +22,7 @@ from cosim.replay import replay
 from cosim.scenario.loader import LoadedScenario, load_scenario, load_text
 from cosim.simulation import Simulation, build
 from cosim.simulation.session import run_scenario
+from policies import acting
 from policies.bundle import Bundle, normalised, onnx_file
 from policies.inference import Network
 from policies.numpy_actor import NumpyActor
@@ -293,16 +295,56 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_numbers_that_are_none_hold_and_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The setpoints stay, the count goes up, the log says it once."""
     bundle_for(scenario(tmp_path), tmp_path / "b")
-    policy: Any = build(scenario(tmp_path, "numpy")).crew.agents["ems"].policy
+    crew = build(scenario(tmp_path, "numpy")).crew
+    policy: Any = crew.agents["ems"].policy
     inner = policy._network
     policy._network = Network(lambda x, hidden: (inner.forward(x, hidden)[0] * np.nan, hidden), inner.answers)
     with caplog.at_level(logging.WARNING):
         for t_us in (0, 5_000_000):
             answer = policy.act(np.zeros(4), t_us)
             assert np.isnan(answer).all()
-    assert policy.held == 2
+    assert crew.held == {"ems": 2}
     assert [record.message for record in caplog.records].count(
         "agent ems: its trained policy answered numbers that are not finite; the setpoints are held") == 1
+
+
+def test_held_actions_are_in_a_runs_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of the first by agent, all of them counted in the summary and the manifest; the same when run again.
+
+    A run whose policies always give numbers has neither.
+    """
+    loaded = scenario(tmp_path, "numpy")
+    bundle_for(scenario(tmp_path), tmp_path / "b")
+    sound = run_scenario(loaded, tmp_path / "sound")
+    assert (RunResult.load(tmp_path / "sound").events()["kind"] == "action_held").sum() == 0
+    assert (sound.held_actions, "held_actions" in RunResult.load(tmp_path / "sound").manifest["summary"]) == ({}, False)
+    known, asked = acting.network_of, []
+
+    def failing(*key: Any) -> Network:
+        inner = known(*key)
+
+        def forward(x: Any, hidden: Any) -> Any:
+            outputs, after = inner.forward(x, hidden)
+            asked.append(1)
+            return (outputs * np.nan if key[2] == "ems" and len(asked) % 100 > 20 else outputs), after
+
+        asked.clear()
+        return Network(forward, inner.answers)
+
+    monkeypatch.setattr(acting, "network_of", failing)
+    summary = run_scenario(loaded, tmp_path / "run")
+    result = RunResult.load(tmp_path / "run")
+    events = result.events()
+    (said,) = events[events["kind"] == "action_held"].to_dict("records")
+    assert (said["subject"], said["detail"]) == (
+        "ems", "its trained policy answered numbers that are not finite; held: bat.p_set_kw, cap.steps")
+    assert list(summary.held_actions) == ["ems"]
+    assert 1 < summary.held_actions["ems"] < 8
+    assert result.manifest["summary"]["held_actions"] == summary.held_actions
+    assert summary.digest != sound.digest
+    assert run_scenario(loaded, tmp_path / "again").digest == summary.digest
+    words = f"no numbers, held    {summary.held_actions['ems']} actions of ems"
+    assert " ".join(words.split()) in " ".join(summary_table(summary.to_dict()).split())
 
 
 def test_another_shield_is_told_not_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cosim.errors import FolderError
 from policies.durable import LOCK, LockedError, at_work, locked, write_through
 
 
@@ -24,6 +26,20 @@ def test_a_folder_is_for_one(tmp_path: Path) -> None:
     with locked(place):
         write_through(place / "x", b"1")
     assert [path.name for path in place.iterdir()] == ["x"]
+
+
+def test_a_place_where_nothing_can_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the reason: below a file, and where a file may not be made."""
+    (tmp_path / "file").touch()
+    with pytest.raises(FolderError, match="x: cannot be written: Not a directory"), locked(tmp_path / "file" / "x"):
+        pass
+
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(FolderError, match="y: cannot be written: Permission denied"), locked(tmp_path / "y"):
+        pass
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 pytest.importorskip("safetensors", reason="safetensors is not installed (pip install .[rl])")
 
 from cosim.env import EnvOptions, EventEnv
-from policies.bundle import Bundle, normalised
+from policies.bundle import Bundle, normalised, scenario_digest
+from policies.evaluate.evaluation import FIGURES
+from policies.evaluate.yardstick import beside
 from policies.numpy_actor import NumpyActor
 
 CHECKPOINTS = Path(__file__).resolve().parents[2] / "scenarios" / "checkpoints"
@@ -29,8 +32,39 @@ def test_a_shipped_bundle_fits_its_scenario(folder: Path) -> None:
     env = EventEnv(str(bundle.scenario["name"]))
     for name, members in env.groups.items():
         assert bundle.group(name).differences(normalised(env.specs[members[0]])) == []
-    assert str(bundle.training["command"]).startswith("gridloop train ")
     assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
+def test_a_shipped_bundle_is_of_the_scenario_as_it_is(folder: Path) -> None:
+    """Its digest is that of the scenario's text and the training's overrides, which a new bundle would get."""
+    bundle = Bundle.load(folder)
+    env = EventEnv(str(bundle.scenario["name"]), overrides=tuple(bundle.training["config"]["overrides"]))
+    assert bundle.scenario["digest"] == scenario_digest(env.loaded), (
+        "the scenario has changed since: where only comments did, refresh the digest; else train anew")
+
+
+@pytest.mark.parametrize("folder", BUNDLES, ids=lambda folder: folder.name)
+def test_a_shipped_bundle_says_how_it_was_made(folder: Path) -> None:
+    """By commands of which the last is its training, and each begins with what is there or one before it made."""
+    bundle = Bundle.load(folder)
+    commands = [shlex.split(command) for command in str(bundle.training["command"]).split(" && ")]
+    made: list[Path] = []
+    for words in commands:
+        assert words[0] == "gridloop"
+        assert not [word for word in words if word.startswith("bundle=")], "made by nobody knows what: --from says it"
+        for option in ("--dataset", "--from"):
+            if option in words:
+                needed = Path(words[words.index(option) + 1])
+                assert any(needed.is_relative_to(out) for out in made), needed
+        if "--out" in words:
+            made.append(Path(words[words.index("--out") + 1]))
+    config = bundle.training["config"]
+    asked = commands[-1]
+    assert asked[1:3] == ["train", bundle.scenario["name"]]
+    for name in ("algo", "steps", "seed"):
+        assert asked[asked.index(f"--{name}") + 1] == str(config[name])
+    assert (config["bundle"] is None) == ("--from" not in asked)
 
 
 def days(scenario: str, bundle: str | None, *first: int,
@@ -103,9 +137,22 @@ def test_the_trader_earns_more_than_the_rule() -> None:
 
 
 def test_the_dispatcher_finds_the_optimal_configuration() -> None:
-    """139.551 kW at the end, the best of all trees (Baran and Wu 1989; benchmarks/yardsticks tries them all)."""
-    ((_, _, env),) = days("reconfigure_33", "reconfigure_33_dqn", 0)
+    """139.551 kW at the end, the best of all trees (Baran and Wu 1989; benchmarks/yardsticks tries them all), and on
+    the way there the best return there is; both, and the timetable's, are in the scenario's yardsticks."""
+    ((total, _, env),) = days("reconfigure_33", "reconfigure_33_dqn", 0)
+    known = {each.name: each.value for each in beside(CHECKPOINTS.parent, "reconfigure_33")}
     assert env.simulation.points.read("grid.losses_kw") == pytest.approx(139.551, abs=0.001)
+    assert known["open 7, 9, 14, 32, 37 all hour"] == pytest.approx(139.551, abs=0.001)
+    assert total == pytest.approx(known["best exchanges"], abs=0.001)
+    assert returns("reconfigure_33", None, 0) == pytest.approx(known["timetable"], abs=0.001)
+
+
+def test_every_learning_task_has_a_yardstick() -> None:
+    """Of each scenario with a shipped bundle, in a figure that `gridloop evaluate` has."""
+    for name in {Bundle.load(folder).scenario["name"] for folder in BUNDLES}:
+        known = beside(CHECKPOINTS.parent, str(name))
+        assert known, name
+        assert {each.figure for each in known} <= FIGURES.keys()
 
 
 def test_the_operator_of_anm6_is_better_than_what_was_published() -> None:

@@ -22,6 +22,7 @@ from policies.datasets import GAMMA, Dataset, load_all
 from policies.description import Description
 from policies.training.algorithm import GroupSetting, Options, TrainingError, problems
 from policies.training.command import offline_command
+from policies.training.offline.fitting import refuse_other_scenario
 
 #: Algorithms that learn without acting; all take continuous and discrete actions.
 OFFLINE: dict[str, str] = {
@@ -48,6 +49,10 @@ class OfflineConfig(BaseModel):
     discount: Discount | None = Field(None, description="Default: the data set's, else 0.99 a decision period.")
     device: str = Field("cpu", description="Where networks learn: cpu or cuda.")
     threads: int = Field(1, ge=1, le=64, description="Threads of the learner; part of the result.")
+    scenario: str | None = Field(None, description="Scenario to learn for: data sets of other agents are refused.")
+    overrides: tuple[str, ...] = Field((), description="Changes to the scenario, as gridloop's --set.")
+    allow_plugins: bool = Field(False, exclude=True, description=(
+        "Load the Python code that the scenario's `plugins` names: said by the caller, never by a file."))
 
     def algorithm_class(self) -> Any:
         """The class, imported when asked for (they need torch)."""
@@ -62,7 +67,7 @@ class OfflineConfig(BaseModel):
             options: Options = self.algorithm_class().Options.model_validate(
                 {**self.options, "capacity": rows, "warmup": 0})
         except ValidationError as error:
-            raise TrainingError(problems(error, "options.")) from None
+            raise TrainingError(problems(error, "options.", self.algorithm_class().Options)) from None
         if getattr(options, "centralised", False):
             raise TrainingError("options.centralised: a data set holds each agent's own view alone; expected false")
         return options
@@ -80,20 +85,23 @@ def train_offline(config: OfflineConfig, dataset_path: Path, out: Path,
                   on_progress: OnProgress | None = None) -> OfflineResult:
     """Learn from every data set at or below a folder; the bundle is written to `out`.
 
-    Raises DatasetError for what is no data set, TrainingError for settings that do not fit.
+    Raises DatasetError for what is no data set, TrainingError for settings that do not fit, or for data sets of other
+    agents than the configuration's scenario has.
     """
     from policies.training.device import check_device, learner_threads  # torch
 
     check_device(config.device)
     datasets = load_all(dataset_path)
     _check(datasets, dataset_path)
+    if config.scenario is not None:
+        refuse_other_scenario(config, datasets, dataset_path)
     groups, figures = {}, {}
     with learner_threads(config.threads):
         for data in datasets:
             groups[data.group], figures[data.group] = _learned(config, data, on_progress)
     about = datasets[0].about
     discount = _discount(config, datasets[0])
-    command = offline_command(config.algo, dataset_path, config.batches, config.seed, config.options)
+    command = offline_command(config, dataset_path)
     training = {"command": command, "algo": config.algo,
                 "config": config.model_dump(mode="json"), "seed": config.seed, "batches": config.batches,
                 "decisions": sum(data.steps for data in datasets), "recorded": about.get("recorded")}

@@ -138,8 +138,15 @@ def test_ctrl_c_says_how_to_go_on(gridloop: Call, trainer: FakeTrainer) -> None:
 @pytest.mark.parametrize(("argv", "says"), [
     (["idle.yaml"], "has no learners"),
     (["three.yaml", "--algo", "magic"], "expected one of ppo, ippo, mappo, sac"),
-    (["three.yaml", "--algo", "ippo", "--hyper", "speed=1"], "options.speed: Extra inputs are not permitted"),
-    (["three.yaml", "--algo", "ippo", "--hyper", "lr"], "expected PATH=VALUE"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "speed=1"], "options.speed: unknown key 'speed'; accepted: hidden"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "lr"], "--hyper lr: expected KEY=VALUE, for instance lr=0.001\n"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "lr=[1"], "--hyper lr"),
+    (["three.yaml", "--algo", "ippo", "--option", "lr"], "--option lr: expected PATH=VALUE"),
+    (["three.yaml", "--algo", "ippo", "--cost-limit", "volts"], "--cost-limit volts: expected KEY=VALUE"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "hidden=64"], "found 64; expected a list, for instance [64, 64]"),
+    (["three.yaml", "--algo", "ippo", "--option", "lr=3"], "expected it as options.lr (--hyper lr=VALUE)"),
+    (["three.yaml", "--option", "collection.fragmnt=3"], "'fragmnt'; did you mean 'fragment'?; accepted: slots, frag"),
+    (["three.yaml", "--option", "colection.fragment=3"], "'colection'; did you mean 'collection'?; accepted: scenario"),
     (["three.yaml", "--steps", "0"], "steps: Input should be greater than or equal to 1"),
     (["nowhere.yaml"], "nowhere.yaml"),
     ([], "name a scenario"),
@@ -149,12 +156,14 @@ def test_ctrl_c_says_how_to_go_on(gridloop: Call, trainer: FakeTrainer) -> None:
     (["three.yaml", "--from", "nothing"], "nothing"),
     (["three.yaml", "--algo", "cql"], "name them with --dataset"),
     (["three.yaml", "--algo", "bc", "--from", "."], "name them with --dataset"),
-    (["three.yaml", "--algo", "ippo", "--hyper", "rate=1"], "ippo has hidden, activation"),
+    (["three.yaml", "--algo", "ippo", "--hyper", "rate=1"], "accepted: hidden, activation"),
     (["--dataset", "."], "no data set"),
     (["--dataset", "gone"], "no folder with data sets"),
     (["--dataset", ".", "--seeds", "3"], "leave out --seeds"),
     (["--dataset", ".", "--algo", "ppo"], "expected one of cql, iql, awac, bc"),
     (["--dataset", ".", "--hyper", "speed=1"], "options.speed"),
+    (["--dataset", ".", "--hyper", "lr"], "--hyper lr: expected KEY=VALUE"),
+    (["--dataset", ".", "--set", "seed=1"], "leave out --set"),
     (["--dataset", ".", "--steps", "-1"], "batches: "),
 ])
 def test_bad_usage_is_one_message_and_writes_nothing(gridloop: Call, trainer: FakeTrainer, argv: list[str],
@@ -181,11 +190,10 @@ def test_what_does_not_fit_is_usage_and_what_fails_later_is_not(gridloop: Call, 
 def test_folders_that_are_taken_are_refused(gridloop: Call, trainer: FakeTrainer) -> None:
     """A training is replaced with --force only, and other files never."""
     gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o")
-    Path("o/mark").touch()
     Path("o/checkpoints/iteration-000001").mkdir(parents=True)
     assert "or --resume o to go on" in gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o").err
     assert gridloop("train", "three.yaml", "--algo", "ippo", "--out", "o", "--force").code == 0
-    assert not Path("o/mark").exists()
+    assert not Path("o/checkpoints").exists()
     Path("p").mkdir()
     Path("p/letter.txt").touch()
     assert "no training" in gridloop("train", "three.yaml", "--algo", "ippo", "--out", "p", "--force").err

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from cosim.cli import modbus, scada
 from cosim.cli.engine import Engine
 from cosim.cli.outcome import Exit, Outcome, UsageError
 from cosim.errors import GatewayError, ScenarioError
-from tests.hil.scada.device import Device, list_file, listening
+from tests.hil.scada.device import Device, feeder, list_file, listening, start
 
 Run = Callable[..., Outcome]
 
@@ -131,6 +134,27 @@ def test_what_makes_no_sense_is_said_before_anything_is_sent(device: Device, wor
     with pytest.raises((GatewayError, UsageError), match=said):
         run(modbus, "poll", f"127.0.0.1:{device.port}", *words)
     assert device.requests == []
+
+
+@pytest.mark.parametrize("words", [("poll", "--address", "hr10"), ("scan", "--units", "1", "--rate", "5000")])
+def test_a_server_that_starts_late_is_waited_for(words: tuple[str, ...]) -> None:
+    """Refused until it listens, then answered; no longer than it was told to wait, and not where nobody said to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = f"127.0.0.1:{port}"
+    for told in ((), ("--wait", "0.2")):
+        with pytest.raises(GatewayError, match="refused: nobody listens there"):
+            run(modbus, words[0], where, *words[1:], *told)
+    servers: list[Any] = []
+    late = threading.Timer(0.4, lambda: servers.append(start(feeder(), port)))
+    late.start()
+    try:
+        assert run(modbus, words[0], where, *words[1:], "--wait", 60).exit is Exit.DONE
+    finally:
+        late.join()
+        servers[0].shutdown()
+        servers[0].server_close()
 
 
 @pytest.mark.parametrize(("state", "said"), [("mute", "no answer from unit 1 within 0.1 s"), ("http", "not Modbus"),

@@ -111,9 +111,13 @@ def test_result_is_not_overwritten(gridloop: Call) -> None:
 
 
 def test_force_replaces(gridloop: Call) -> None:
-    """--force removes the old result once there is a new one."""
+    """--force removes the old result once there is a new one, with all that commands wrote beside it."""
     gridloop("run", "good.yaml", "--out", "r", "--quiet")
-    Path("r/mark").touch()
+    for name in ("report.html", "audit.jsonl", "access.seal", "wire.log", "realtime.json", "samples/part-00000.parquet",
+                 "samples/.part-00001.parquet.tmp", "inputs/profiles/week.csv", "counterfactual/manifest.json",
+                 "counterfactual/inputs/a/b/c.csv", "trend/trend-000001.parquet", "events.jsonl"):
+        Path("r", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("r", name).touch()
     assert gridloop("run", "good.yaml", "--out", "r", "--force", "--quiet").code == 0
     assert entries() == ["r", "r/manifest.json"]
 
@@ -121,10 +125,10 @@ def test_force_replaces(gridloop: Call) -> None:
 def test_force_keeps_the_old_result_when_nothing_new_comes(gridloop: Call, fake: Any) -> None:
     """When the new run cannot begin, the old result is back in its place."""
     gridloop("run", "good.yaml", "--out", "r", "--quiet")
-    Path("r/mark").touch()
+    Path("r/report.html").touch()
     fake.error = ScenarioError("no")
     assert gridloop("run", "good.yaml", "--out", "r", "--force", "--quiet").code == 2
-    assert entries() == ["r", "r/manifest.json", "r/mark"]
+    assert entries() == ["r", "r/manifest.json", "r/report.html"]
 
 
 def test_force_never_removes_foreign_files(gridloop: Call) -> None:
@@ -133,6 +137,39 @@ def test_force_never_removes_foreign_files(gridloop: Call) -> None:
     Path("home/letter.txt").touch()
     assert gridloop("run", "good.yaml", "--out", "home", "--force").code == 2
     assert Path("home/letter.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "notes/today.txt", "samples/notes.txt", "samples/more/part-0.parquet",
+                                  "counterfactual/notes.txt", "counterfactual/counterfactual/manifest.json", ".git"])
+def test_force_names_what_is_not_ours_inside_a_result(gridloop: Call, fake: Any, name: str) -> None:
+    """What no command writes there is kept: refused, named by its first, before anything runs."""
+    gridloop("run", "good.yaml", "--out", "r", "--quiet")
+    file = Path("r", name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    said = gridloop("run", "good.yaml", "--out", "r", "--force")
+    assert (said.code, len(fake.asked), file.read_text()) == (2, 1, "mine")
+    assert "was not written by gridloop, and --force would remove it; move it away" in said.err
+    assert any(said.err.startswith(f"{place}: ") for place in (file, *file.parents[:-2]))
+    file.unlink()
+    for place in file.parents[:-2]:
+        place.rmdir()
+    assert gridloop("run", "good.yaml", "--out", "r", "--force", "--quiet").code == 0
+
+
+@pytest.mark.parametrize("fails", ["mkdir", "rename"])
+def test_a_result_that_cannot_be_put_aside_stays(gridloop: Call, monkeypatch: pytest.MonkeyPatch, fails: str) -> None:
+    """One message with the reason, exit 2, and everything where it was."""
+    gridloop("run", "good.yaml", "--out", "r", "--quiet")
+
+    def refused(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, fails, refused)
+        said = gridloop("run", "good.yaml", "--out", "r", "--force")
+    assert (said.code, "r: cannot be replaced: Permission denied" in said.err) == (2, True), said.err
+    assert entries() == ["r", "r/manifest.json"]
 
 
 def test_interrupt_stops_cleanly(gridloop: Call, fake: Any) -> None:

@@ -130,6 +130,20 @@ def _episode(env: Any) -> list[Any]:
     return found
 
 
+@pytest.mark.parametrize("scenario", ["anm6_easy", "arbitrage", "microgrids3"], indirect=True)
+def test_a_reset_in_mid_episode_leaves_nothing_behind(scenario: LoadedScenario) -> None:
+    """The episode after one that was left half done is, bit for bit, that of an environment that has seen nothing."""
+    options = EnvOptions(duration_s=3 * (short(scenario).duration_s or 0.0))
+    fresh, used = (parallel_env(scenario, options=options) for _ in range(2))
+    used.reset(seed=5)
+    for name in used.possible_agents:
+        used.action_space(name).seed(99)
+    for _ in range(2):
+        used.step({name: used.action_space(name).sample() for name in used.agents})
+    assert used.agents, "the episode is to be left in its middle"
+    assert _episode(used) == _episode(fresh)
+
+
 @on_shipped
 def test_episodes_end_in_time(scenario: LoadedScenario) -> None:
     """An episode is as long as it is to be, and everybody is truncated at its end unless it was over before."""
@@ -156,7 +170,7 @@ def test_rendering(scenario: LoadedScenario, capsys: pytest.CaptureFixture[str])
     assert scenario.scenario.name in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("scenario", [name for name in WITH_LEARNERS if name != "mv_oberrhein_winter"], indirect=True)
+@on_shipped
 def test_max_cycles(scenario: LoadedScenario) -> None:
     """Where all learners share a period, an episode of n periods has n steps; each agent comes n + 1 times in turn."""
     specs = EventEnv(scenario).agents

@@ -108,6 +108,17 @@ def test_actions_enter_in_the_learners_order(tmp_path: Path) -> None:
     assert digests[0] == digests[1]
 
 
+def test_a_record_says_how_many_numbers_were_held(tmp_path: Path) -> None:
+    """Each episode its own, in the manifest; nothing where every number was one."""
+    env = made(options=EnvOptions(record=tmp_path))
+    for k, action in enumerate((0.0, np.nan, np.nan)):
+        env.reset(1)
+        env.step({0: [action], 1: [np.nan if k == 2 else 0.0]})
+    env.close()
+    found = [RunResult.load(tmp_path / f"episode-{k:06d}").manifest["summary"] for k in range(3)]
+    assert [summary.get("held_numbers") for summary in found] == [None, 1, 2]
+
+
 def test_an_instant_is_remembered_once() -> None:
     """A second commit at one instant is no second decision."""
     once, twice = (made(learner(1, learn={"observe": {"history": 3}})) for _ in range(2))

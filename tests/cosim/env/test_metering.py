@@ -49,3 +49,21 @@ def test_switching_off_does_not_pay() -> None:
     assert env.simulation.points.read("grid.unserved_kw") > 3000
     assert unserved < 3 * served < 0
     assert env.breakdown(0)["unserved"] == unserved
+
+
+def test_what_the_shield_moves_can_be_priced() -> None:
+    """Each decision costs how far the setpoint in force was from what was asked, in its range, times the time.
+
+    Nothing where the shield is off or only looks on, and nothing for what is safe.
+    """
+    price = {"reward": [{"kind": "intervention", "points": ["bat2.p_set_kw"], "weight": -1.0}]}
+    found = {}
+    for mode in ("off", "observe", "enforce"):
+        env = made(learner(2), learning=price, shield={"mode": mode}, limits={"v_min_pu": 0.905, "v_max_pu": 1.1})
+        for asked in (-1.0, 0.2):  # charging pulls the feeder's end below the limit
+            env.reset(1)
+            found[mode, asked] = [float(env.step({0: [asked]}).reward[0]) for _ in range(3)]
+            moved_kw = env.simulation.points.read("bat2.p_set_kw") - 100 * asked
+            assert found[mode, asked][-1] == pytest.approx(-5 * abs(moved_kw) / 200, abs=1e-12)
+    assert all(reward < -0.1 for reward in found.pop(("enforce", -1.0)))
+    assert all(rewards == [0.0, 0.0, 0.0] for rewards in found.values()), found

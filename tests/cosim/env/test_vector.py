@@ -222,8 +222,13 @@ def test_an_interrupted_call_closes_everything(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_seeds_are_looked_at_before_they_are_sent() -> None:
-    """One bad seed is refused, and nothing is closed for it; arrays of whole numbers are as good as lists."""
+    """One bad seed is refused, and nothing is closed for it; arrays of whole numbers are as good as lists.
+
+    A step before the first reset is refused too.
+    """
     with closing(vector_env(loaded(), 2, "agent_1", options=VectorOptions(processes=1, env=SHORT))) as envs:
+        with pytest.raises(GridloopError, match=r"^no episode has begun; call reset\(\)$"):
+            envs.step(np.zeros((2, 1)))
         seen, _ = envs.reset(seed=[5, 6])
         for bad in ([1, -2], [1, 1.5], np.array([1.0, 2.0]), -1, 2.5, "ab"):
             with pytest.raises(GridloopError, match="expected a whole number from 0 on"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -10,6 +11,7 @@ import pytest
 
 pytest.importorskip("pettingzoo", reason="PettingZoo is not installed (pip install .[env])")
 
+import cosim.env
 import cosim.env.rllib
 from cosim.env import EnvOptions, EventEnv, aec_env, parallel_env, single_agent
 from cosim.env.rllib import DueAgents, rllib_class, rllib_env
@@ -224,6 +226,44 @@ def test_what_is_no_action_is_refused_in_every_view() -> None:
         with pytest.raises(GridloopError, match=f"reset: seed {seed!r}; expected a whole number"):
             one.reset(seed=seed)
     one.reset(seed=np.int64(1))
+
+
+@pytest.mark.parametrize("make", [parallel_env, aec_env])
+def test_nothing_can_be_done_before_the_first_reset(make: Any) -> None:
+    """As of the core; after the end of an episode a step does nothing, as PettingZoo has it."""
+    env = make(loaded())
+    for doing in (lambda: env.step({}), env.state):
+        with pytest.raises(GridloopError, match=r"no episode has begun; call reset\(\)"):
+            doing()
+    env.reset(seed=1)
+    while env.agents:
+        env.step({} if make is parallel_env else None)
+    assert env.step({} if make is parallel_env else None) in (None, ({}, {}, {}, {}, {}))
+
+
+@pytest.mark.parametrize("package", ["pettingzoo", "gymnasium"])
+@pytest.mark.parametrize("view", ["parallel_env", "aec_env", "single_agent", "vector_env", "vector_parallel_env",
+                                  "rllib_env", "VectorOptions"])
+def test_a_view_without_its_packages_names_the_extra(monkeypatch: pytest.MonkeyPatch, view: str, package: str) -> None:
+    """As training does for its own; views that do not need a package work without it."""
+    for name in [name for name in sys.modules if name.startswith("cosim.env.")]:
+        monkeypatch.setattr(cosim.env, name.removeprefix("cosim.env."), sys.modules[name])  # put back afterwards
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    if package == "pettingzoo" and view not in ("parallel_env", "aec_env"):
+        assert callable(getattr(cosim.env, view))
+        return
+    with pytest.raises(GridloopError, match=rf"^{view} needs {package}: pip install 'gridloop\[env\]'$"):
+        getattr(cosim.env, view)
+
+
+def test_a_bug_of_ours_is_no_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of our own that is missing stays what it is."""
+    monkeypatch.setattr(cosim.env, "parallel", sys.modules["cosim.env.parallel"])
+    monkeypatch.delitem(sys.modules, "cosim.env.parallel")
+    monkeypatch.setitem(sys.modules, "cosim.env.faces", None)
+    with pytest.raises(ModuleNotFoundError, match=r"cosim\.env\.faces"):
+        cosim.env.parallel_env  # noqa: B018
 
 
 def test_unknown_agents_and_wrong_sizes_are_refused_in_every_view() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from policies.evaluate import difference, summary
 
-NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=30)
+NUMBERS = st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=30)
 
 
 def test_interval_is_students() -> None:
@@ -34,6 +34,14 @@ def test_one_value_has_no_interval() -> None:
     assert (one.n, one.mean, one.worst) == (1, 2.0, 2.0)
     assert math.isnan(one.low)
     assert math.isnan(summary([]).mean)
+
+
+def test_two_values_have_no_interval() -> None:
+    """Student's t would make it 12.7 standard errors wide on either side."""
+    two = summary([1.0, 3.0])
+    assert (two.mean, two.median, two.worst, two.std) == (2.0, 2.0, 1.0, pytest.approx(math.sqrt(2)))
+    assert math.isnan(two.low)
+    assert math.isnan(two.half_width)
 
 
 def test_differences_are_paired() -> None:

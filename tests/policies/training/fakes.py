@@ -58,6 +58,10 @@ class Targets:
         self.dead = np.zeros(n, bool)
         return self._decision(np.ones(n, bool), ended=False)
 
+    def rates(self) -> Any:
+        """Rates of reward (n,) by what is done and meant now."""
+        return 1 - (self.x - self.target) ** 2
+
     def step(self, rows: Mapping[int, Any]) -> Any:
         """Take actions of those due and go on to the next time anybody is."""
         self.n_decision += 1
@@ -71,7 +75,7 @@ class Targets:
         when = min(float(self.at[~self.dead].min()), self.duration_s)
         dying = self.dies is not None and not self.dead[0] and when >= self.dies
         when = float(self.dies) if dying and self.dies is not None else when
-        rate = np.where(self.dead, 0.0, 1 - (self.x - self.target) ** 2 if self.rate is None else self.rate)
+        rate = np.where(self.dead, 0.0, self.rates() if self.rate is None else self.rate)
         self.stepped += 1
         if self.nan_at is not None and self.stepped >= self.nan_at:
             rate = np.where(np.arange(n) == n - 1, np.nan, rate)
@@ -83,10 +87,14 @@ class Targets:
         ended = when >= self.duration_s or bool(self.dead.all())
         return self._decision((self.at <= when) & ~self.dead if not ended else np.zeros(n, bool), ended, dying)
 
+    def shown(self) -> tuple[Any, Any]:
+        """What learners see of their targets (n,) and of what they do (n,)."""
+        return self.target, self.x
+
     def _decision(self, due: Any, ended: bool, dying: bool = False) -> Any:
         told = due | (ended & ~self.dead)
         told[0] |= dying
-        observation = np.stack([self.target, self.x, due], 1).astype(np.float32).reshape(-1)
+        observation = np.stack([*self.shown(), due], 1).astype(np.float32).reshape(-1)
         found = SimpleNamespace(
             t_us=round(self.t * 1e6), due=due, observation=observation, reward=np.where(told, self.sums, 0.0),
             cost=np.where(told[:, None], self.costs, 0.0), dt_s=self.t - self.since, age_s=np.zeros(len(due)),
@@ -106,9 +114,49 @@ class Targets:
         self.closed += 1
 
 
+class Swapped(Targets):
+    """Two learners, new targets t at every decision; each is paid by the one that the other sees: 2 t - (x - t)²."""
+
+    def rates(self) -> Any:
+        """By the other's target."""
+        theirs = self.target[::-1]
+        return 2 * theirs - (self.x - theirs) ** 2
+
+    def _decision(self, due: Any, ended: bool, dying: bool = False) -> Any:
+        self.target = self.rng.uniform(-1, 1, len(self.names))
+        return super()._decision(due, ended, dying)
+
+
+class Together(Targets):
+    """All are paid alike, 1 - (Σ x - Σ target)²: at best 1 a second, where each does what it alone sees."""
+
+    def rates(self) -> Any:
+        """By the sums."""
+        return np.full(len(self.names), 1 - (self.x.sum() - self.target.sum()) ** 2)
+
+
+class Cued(Targets):
+    """A sign is shown at the beginning and asked for in the last second, at ± 1 a second; nothing else is ever seen.
+
+    The best return is 1; whoever has forgotten the sign has 0 on average, whatever it does.
+    """
+
+    def rates(self) -> Any:
+        """Something in the last second only."""
+        return np.sign(self.target) * self.x * (self.t >= self.duration_s - 1.0)
+
+    def shown(self) -> tuple[Any, Any]:
+        """Not what it did either, which could be its note of the sign."""
+        return np.sign(self.target) * (self.t == 0.0), 0 * self.x
+
+
+#: Environments for recipes, by name.
+KINDS: dict[str, type[Targets]] = {"targets": Targets, "swapped": Swapped, "together": Together, "cued": Cued}
+
+
 def targets(**arguments: Any) -> Targets:
     """The environment, for a recipe."""
-    return Targets(tuple(arguments.pop("periods", (1.0,))), **arguments)
+    return KINDS[arguments.pop("kind", "targets")](tuple(arguments.pop("periods", (1.0,))), **arguments)
 
 
 def failing(**_: Any) -> Any:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])"
 
 from safetensors.numpy import load, save
 
+from cosim.scenario.loader import load_text
 from policies.durable import locked
 from policies.training import assembly
 from policies.training import checkpoint as checkpoints
@@ -99,6 +101,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "iteration": (state(lambda s: s["progressed"].update(iteration="x")), "iteration: Input should be a valid integer"),
     "before": (state(lambda s: s["progressed"].update(iteration=-3)), "expected counts"),
     "config": (state(lambda s: s.update(config=[1])), "expected a mapping"),
+    "scenario": (state(lambda s: s.update(scenario={"digest": 3})), "expected a mapping with a digest"),
     "collection": (state(lambda s: s["config"].update(collection="x")), "Input should be a valid dictionary")}
 
 
@@ -118,6 +121,29 @@ def test_damage_is_one_message(stopped: Path, tmp_path: Path, what: str) -> None
     change(checkpoints.written(tmp_path / "t")[-1])
     with pytest.raises(TrainingError, match=says):
         run(tmp_path / "t", config(collection={"pipeline": True}), resume=True)
+
+
+def test_what_to_do_where_one_is_damaged(tmp_path: Path) -> None:
+    """The one before is named where there is one; where there is none, nothing is to be removed."""
+    for iteration in (7, 9):
+        (checkpoints.write(tmp_path, one(iteration), 2) / "state.json").write_text("{")
+    last, first = (tmp_path / checkpoints.FOLDER / f"iteration-00000{k}" for k in (9, 7))
+    with pytest.raises(TrainingError, match=r"remove it to go on from the one before, iteration-000007$"):
+        checkpoints.read(last)
+    with pytest.raises(TrainingError, match=r"there is no other one before it: begin a new training$"):
+        checkpoints.read(first)
+
+
+def test_the_digest_is_of_what_a_scenario_says() -> None:
+    """Overrides are part of it; layout, comments and a default that is written out are not."""
+    def digest(text: str, *overrides: str) -> str:
+        env = SimpleNamespace(loaded=load_text(text, path=Path("s.yaml"), overrides=overrides))
+        return str(assembly.scenario_of(env)["digest"])
+
+    text = "name: s\nduration_s: 10\ngrid: {network: case14}\n"
+    assert digest(text) == digest("# mine\n" + text + "shield: {mode: 'off'}\n")
+    assert digest(text, "duration_s=20") == digest(text.replace("10", "20")) != digest(text)
+    assert assembly.scenario_of(SimpleNamespace()) == {}
 
 
 def test_nobody_goes_on_while_another_trains(stopped: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cosim.cli import train
 from cosim.cli.engine import Engine
 from policies.training.command import command_of, offline_command
 from policies.training.config import TrainConfig, load_config
+from policies.training.offline import OfflineConfig
 from tests.cosim.env.worlds import loaded
 
 
@@ -63,5 +64,10 @@ def test_what_the_command_line_changes_is_changed_in_trials_too() -> None:
 
 def test_a_command_from_a_data_set() -> None:
     """With what `gridloop train --dataset` takes."""
-    assert offline_command("iql", Path("my data"), 50, 3, {"expectile": 0.8}) == (
+    plain = OfflineConfig(algo="iql", batches=50, seed=3, options={"expectile": 0.8})
+    assert offline_command(plain, Path("my data")) == (
         "gridloop train --dataset 'my data' --algo iql --steps 50 --seed 3 --hyper expectile=0.8")
+    named = plain.model_copy(update={"scenario": "s.yaml", "overrides": ("seed=2",), "allow_plugins": True})
+    assert offline_command(named, Path("d")) == (
+        "gridloop train s.yaml --dataset d --algo iql --steps 50 --seed 3 --set seed=2 --hyper expectile=0.8 "
+        "--allow-plugins")

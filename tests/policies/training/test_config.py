@@ -25,12 +25,26 @@ def test_everything_wrong_is_named() -> None:
     """Fields of the training and, by their own path, of the algorithm."""
     with pytest.raises(TrainingError, match=r"(?s)steps:.*colection:"):
         load_config({"scenario": "tour", "steps": -1, "colection": {}})
-    with pytest.raises(TrainingError, match=r"options.learning_rate: Extra inputs"):
+    with pytest.raises(TrainingError, match=r"options.learning_rate: unknown key 'learning_rate'; accepted: hidden,"):
         load_config({"scenario": "tour", "options": {"learning_rate": 1}})
-    with pytest.raises(TrainingError, match=r"algo: found 'pppo'; expected one of ppo, ippo, mappo"):
+    with pytest.raises(TrainingError, match=r"algo: found 'pppo'; did you mean 'ppo'\?; expected one of .* or bc \("):
         load_config({"scenario": "tour", "algo": "pppo"})
     with pytest.raises(TrainingError, match="expected PATH=VALUE"):
         load_config({"scenario": "tour"}, ["steps"])
+
+
+@pytest.mark.parametrize(("given", "says"), [
+    ({"step": 100}, r"^step: unknown key 'step'; did you mean 'steps'\?; accepted: scenario, algo, .*threads$"),
+    ({"collection": {"fragmnt": 1}}, r"^collection.fragmnt: unknown key 'fragmnt'; did you mean 'fragment'\?; acc"),
+    ({"trials": {"evry": 1}}, r"^trials.evry: unknown key 'evry'; did you mean 'every'\?; accepted: every, epis"),
+    ({"lr": 3}, r"lr: is a hyperparameter of ppo; expected it as options.lr \(--hyper lr=VALUE\)"),
+    ({"algo": "sac", "tau": 3}, r"tau: is a hyperparameter of sac"),
+    ({"options": {"hidden": 64}}, r"^options.hidden: found 64; expected a list, for instance \[64, 64\]$"),
+    ({"options": {"lagrangian": {"kpp": 1}}}, r"^options.lagrangian.kpp: unknown key 'kpp'; did you mean 'kp'\?")])
+def test_a_mistyped_setting_is_told_what_was_meant(given: dict[str, Any], says: str) -> None:
+    """Where it is unknown: what is near, what is accepted, where else it belongs."""
+    with pytest.raises(TrainingError, match=says):
+        load_config({"scenario": "tour", **given})
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 pytest.importorskip("torch", reason="torch is not installed (pip install .[rl])")
 
+from cosim.encoding.spec import ActionSpec
 from policies.bundle import Bundle
 from policies.training import checkpoint as checkpoints
 from policies.training.algorithm import TrainingError
@@ -23,7 +25,8 @@ from policies.training.config import TrainConfig, load_config
 from policies.training.loop import TrainResult, train
 from policies.training.ppo import Ppo
 from policies.training.progress import Progress, Table
-from tests.policies.training.fakes import recipe
+from policies.training.worker import EnvRecipe
+from tests.policies.training.fakes import Targets, recipe
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -51,8 +54,29 @@ def run(out: Path, settings: TrainConfig | None = None, made: Any = None, **more
 
 
 def weights(out: Path) -> dict[str, Any]:
-    """Of the last policy."""
-    return dict(Bundle.load(out / "bundle").group("all").weights)
+    """Of the last policy, all its groups'."""
+    groups = Bundle.load(out / "bundle").groups
+    return {name if len(groups) == 1 else f"{group}/{name}": array for group, found in groups.items()
+            for name, array in found.weights.items()}
+
+
+class Levels(Targets):
+    """The same with three levels to choose from and no number: what DQN takes."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, counts=(3,))
+        self.specs = tuple(replace(spec, action=ActionSpec(spec.action.setpoints[1:])) for spec in self.specs)
+
+
+def levels(**arguments: Any) -> Levels:
+    """The environment, for a recipe."""
+    return Levels(**arguments)
+
+
+#: Environments of other learners than the usual two alike.
+WORLDS = {"dqn": EnvRecipe("tests.policies.training.test_loop:levels",
+                           {"periods": [1.0, 2.3], "jitter": 0.2, "duration_s": 9.5}),
+          "groups": recipe(periods=[1.0, 2.3], jitter=0.2, duration_s=9.5, shared=False)}
 
 
 def assert_same(a: Path, b: Path) -> None:
@@ -74,14 +98,16 @@ def assert_same(a: Path, b: Path) -> None:
     ("memory", {"options": {"hidden": [8], "epochs": 2, "memory": True, "sequence": 4}}),
     ("priced", {"cost_limits": {"effort": 0.1}}), ("mappo", {"algo": "mappo"}), ("sac", {"algo": "sac", **OFF}),
     ("td3", {"algo": "td3", **OFF}), ("maddpg", {"algo": "maddpg", **OFF}),
+    ("ippo", {"algo": "ippo"}), ("ddpg", {"algo": "ddpg", **OFF}), ("dqn", {"algo": "dqn", **OFF}),
+    ("groups", {"algo": "mappo"}), ("groups", {"algo": "maddpg", **OFF}),
     ("slowing", {"algo": "td3", "options": {**OFF["options"], "lr_schedule": "linear", "critic_activation": "silu"}})])
 def test_going_on_is_not_having_stopped(tmp_path: Path, name: str, changes: dict[str, Any]) -> None:
     """Six iterations, or three and three from the checkpoint: the same weights and figures, bit for bit."""
-    settings = config(**changes)
-    assert run(tmp_path / "whole", settings).reason == "done"
-    stopped = run(tmp_path / "parts", settings, should_stop=stop_after(3))
+    settings, world = config(**changes), WORLDS.get(name)
+    assert run(tmp_path / "whole", settings, world).reason == "done"
+    stopped = run(tmp_path / "parts", settings, world, should_stop=stop_after(3))
     assert (stopped.reason, stopped.iterations) == ("stopped", 3)
-    assert run(tmp_path / "parts", settings, resume=True).iterations == 6
+    assert run(tmp_path / "parts", settings, world, resume=True).iterations == 6
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -111,7 +137,8 @@ def test_workers_and_a_kill_do_not_show(tmp_path: Path) -> None:
 def test_a_lost_worker_leaves_the_checkpoint(tmp_path: Path) -> None:
     """A worker that dies ends the training with its name and the checkpoint to go on from."""
     settings = config(collection={"workers": 1, "slots": 1, "fragment": 8}, steps=400, checkpoints={"every": 1})
-    with pytest.raises(TrainingError, match=r"(?s)worker 0.*killed by signal 9.*checkpoint is .*iteration-00000"):
+    with pytest.raises(TrainingError, match=r"(?s)worker 0.*killed by signal 9.*checkpoint is .*iteration-00000\d: go "
+                                           r"on from it with: gridloop train --resume /"):
         run(tmp_path, settings, recipe(periods=[1.0], duration_s=15.0, kill_at=10))
     assert checkpoints.read(checkpoints.written(tmp_path)[-1]).progressed.iteration >= 1
 

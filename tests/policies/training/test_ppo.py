@@ -123,6 +123,15 @@ def test_variants_learn(algo: str, options: dict[str, Any]) -> None:
             assert answer(parts, 0.6, group) > answer(parts, -0.6, group) + 0.5
 
 
+@pytest.mark.parametrize(("memory", "low", "high"), [(True, 0.85, 1.0), (False, -0.35, 0.35)])
+def test_memory_keeps_what_was_seen_once(memory: bool, low: float, high: float) -> None:
+    """A sign that is shown at the first of four decisions only and asked for at the last: with memory nearly the best
+    return, 1; without it chance, 0."""
+    _, figures = learned(24, options={"memory": memory, "sequence": 8, "hidden": [16, 16], "lr": 1e-2},
+                         made=recipe(kind="cued", duration_s=4.0), discount={"gamma": 0.99, "per_s": 1.0})
+    assert low <= np.mean([found["return"] for found in figures[-4:]]) <= high
+
+
 def test_discrete_parts_are_learned_beside_numbers() -> None:
     """A mixed action: its probabilities agree with the worker's, masks included."""
     _, figures = learned(1, options={"epochs": 1, "minibatch": 100_000}, made=recipe(counts=[3]))

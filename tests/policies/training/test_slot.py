@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cosim.env.event import EnvOptions, EventEnv
+from cosim.stopwatch import StillStopwatch
+from policies.evaluate.episode import play
 from policies.training.algorithm import TrainingError
-from policies.training.slot import Rows, Slot, SlotSetting
+from policies.training.slot import Rows, Slot, SlotSetting, _Limits
 from policies.training.transitions import Shape, Transitions, empty, joined
 from tests.policies.training.fakes import Targets
 
@@ -181,3 +184,61 @@ def test_who_begins_late_has_a_return(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.isfinite(episode.discounted).all()
     assert episode.discounted[0] != 0.0
     assert episode.discounted[1] == 0.0
+
+
+class Noting(EventEnv):
+    """Knows the seed of its episode."""
+
+    seed: int | None = None
+
+    def reset(self, seed: int | None = None) -> Any:
+        """As `EventEnv.reset`."""
+        self.seed = seed
+        return super().reset(seed)
+
+
+class Constant:
+    """The same row, as an actor of a slot and as a controller of an evaluation."""
+
+    def __init__(self, env: EventEnv, row: float) -> None:
+        self.env, self.row = env, row
+
+    def act(self, observations: Any, rng: Any, **_: Any) -> Any:
+        """As `slot.Actor.act`."""
+        n = len(observations)
+        return np.full((n, self.env.specs[0].action.width), self.row, np.float32), np.zeros(n, np.float32), None
+
+    def begin(self, _seed: int) -> None:
+        """Nothing to forget."""
+
+    def decide(self) -> dict[int, Any]:
+        """Setpoints of those due."""
+        return {i: self.env.codecs[i].decode(np.full(self.env.specs[i].action.width, self.row))
+                for i in np.flatnonzero(self.env.last.due).tolist()}
+
+
+@pytest.mark.parametrize(("scenario", "shield", "row", "options"), [
+    ("anm6_easy", "enforce", 0.5, EnvOptions(duration_s=64_800.0)),
+    ("volt_var_33", "observe", -0.5, EnvOptions(duration_s=7_200.0, offset_s=43_200.0))])
+def test_an_episode_counts_as_an_evaluation_does(scenario: str, shield: str, row: float, options: EnvOptions,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interventions and the time with a limit violated (loadings, and voltages) are those of `gridloop evaluate`."""
+    monkeypatch.setattr(_Limits, "_AT_ONCE", 17)  # several times an episode
+    env = Noting(scenario, overrides=(f"shield={shield}",), options=options)
+    actor = Constant(env, row)
+    slot = Slot(env, SlotSetting(3, 7, {
+        name: Shape(env.specs[members[0]].size, env.specs[members[0]].action.width, len(env.cost_names))
+        for name, members in env.groups.items()}))
+    episode = slot.play(0, dict.fromkeys(env.groups, actor))
+    assert env.seed is not None
+    figures = play(env, actor, env.seed, None, StillStopwatch()).figures
+    assert episode.length_s == figures["length_s"]
+    assert episode.interventions == figures["interventions"] > 0
+    assert 0 < episode.violating_s < episode.length_s
+    assert episode.violating_s / episode.length_s == pytest.approx(figures["violating"])
+
+
+def test_what_nobody_counted_is_not_known() -> None:
+    """An environment without a simulation has neither interventions nor violations: -1, not 0."""
+    _, (episode,), _ = collected(Targets((1.0, 3.0), duration_s=12.0), (12,), Script())
+    assert (episode.interventions, episode.violating_s) == (-1, -1.0)
