@@ -27,6 +27,8 @@ def progress_words(progress: Any) -> str:
     if progress.best is not None:
         parts.append(f"best {_number(progress.best)}")
     parts += [f"{name} {_number(rate)}/s" for name, rate in progress.cost_rates.items()]
+    if progress.violating:
+        parts.append(f"violating {_number(100 * progress.violating)} %")
     if progress.interventions:
         parts.append(f"shield moved {_number(progress.interventions)}/h")
     parts.append(f"{progress.steps_per_s:,.0f} steps/s")

@@ -39,7 +39,7 @@ from policies.training.command import command_of
 from policies.training.config import Score, TrainConfig
 from policies.training.device import learner_threads
 from policies.training.finite import check_finite, finite
-from policies.training.progress import METRICS, Board, OnProgress, Progress, Table
+from policies.training.progress import METRICS, Board, OnProgress, Progress, Table, violating
 from policies.training.trials import Judged, Trials
 from policies.training.worker import EnvRecipe
 
@@ -292,7 +292,8 @@ class Training:
         return Progress(at.iteration, self.config.iterations, at.steps, at.decisions, at.episodes,
                         _mean(at.returns), _mean(at.discounted), at.best[1] if at.best else None,
                         reward / time_s, cost_rates, _interventions(fragment), wall_s - update_s, update_s,
-                        steps / wall_s, figures, None if trial is None else self._score)
+                        steps / wall_s, figures, None if trial is None else self._score,
+                        violating(fragment.episodes))
 
     # -- judging ---------------------------------------------------------------------------------------------------
 

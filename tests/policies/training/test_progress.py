@@ -89,6 +89,15 @@ def test_interventions_are_those_of_the_environments(iterations: list[Iteration]
         assert float(row["interventions_per_h"]) == progress.interventions
 
 
+def test_violations_are_those_of_the_environments(iterations: list[Iteration]) -> None:
+    """So is the share of the time with a limit violated."""
+    for progress, row, ended in iterations:
+        _, violating_s, length_s = map(sum, zip(*ended, strict=True))
+        assert 0 < violating_s < length_s
+        assert progress.violating == pytest.approx(violating_s / length_s)
+        assert float(row["violating"]) == progress.violating
+
+
 def test_shares_are_of_the_time_that_is_known() -> None:
     """30 of 60 and 0 of 40 s are 0.3; one that does not know counts nothing, and nothing known is None."""
     def episode(length_s: float, violating_s: float) -> Episode:

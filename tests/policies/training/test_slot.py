@@ -219,7 +219,8 @@ class Constant:
 
 @pytest.mark.parametrize(("scenario", "shield", "row", "options"), [
     ("anm6_easy", "enforce", 0.5, EnvOptions(duration_s=64_800.0)),
-    ("volt_var_33", "observe", -0.5, EnvOptions(duration_s=7_200.0, offset_s=43_200.0))])
+    ("volt_var_33", "observe", -0.5, EnvOptions(duration_s=7_200.0, offset_s=43_200.0)),  # too low for a while
+    ("volt_var_33", "observe", 0.0, EnvOptions(duration_s=9_000.0, offset_s=27_000.0))])  # too high for a while
 def test_an_episode_counts_as_an_evaluation_does(scenario: str, shield: str, row: float, options: EnvOptions,
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """Interventions and the time with a limit violated (loadings, and voltages) are those of `gridloop evaluate`."""
