@@ -66,6 +66,10 @@ class PQStoreConfig(PlacedConfig):
         return "p"
 
 
+#: The row of measurements that a battery does not have: the last.
+_AHEAD = len(Battery.measurements)
+
+
 class PQStore(Battery):
     """All stores with a region of a run."""
 
@@ -104,8 +108,19 @@ class PQStore(Battery):
     def measure(self, out: Vector) -> None:
         """As a battery, and the energy ahead."""
         super().measure(out)
+        out[_AHEAD] = self.e_kwh_ahead
+
+    def measure_rows(self, out: Vector, rows: Sequence[int]) -> None:
+        """As `measure`, of these rows."""
+        super().measure_rows(out, [row for row in rows if row != _AHEAD])
+        if _AHEAD in rows:
+            out[_AHEAD] = self.e_kwh_ahead
+
+    @property
+    def e_kwh_ahead(self) -> Vector:
+        """Energy in the store one scan from now, if its power holds (n,)."""
         _, _, inflow = self._inflow()
-        out[7] = self._stored(inflow, self._step_kept, self._step_gain_h)[1]
+        return self._stored(inflow, self._step_kept, self._step_gain_h)[1]
 
     def _nearest(self, p: Vector, q: Vector) -> tuple[Vector, Vector]:
         """The nearest point whose power the stored energy allows for one scan."""

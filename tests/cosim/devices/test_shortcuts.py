@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cosim.devices.base import COUNTED_AT_ONCE, Group, counted
 from cosim.devices.battery import Battery
 from cosim.devices.generator import Generator
+from cosim.devices.pq_store import PQStore
 
 from .fake_site import NAN, SECOND, FakeSite
 from .kinds import KINDS
@@ -56,7 +57,7 @@ def test_a_run_by_the_short_way_equals_the_long_way(kind: str, part: slice, data
         assert seen[0] == seen[1]
 
 
-@pytest.mark.parametrize("cls", [Battery, Generator])
+@pytest.mark.parametrize("cls", [Battery, PQStore, Generator])
 def test_counters_do_not_depend_on_when_they_are_read(cls: type[Any]) -> None:
     """Every step, never before the end, or after more steps than are gathered."""
     _, configs = KINDS[cls.kind]
@@ -77,6 +78,25 @@ def test_counters_do_not_depend_on_when_they_are_read(cls: type[Any]) -> None:
         ends.append(out.tobytes())
     assert ends[0] == ends[1] == ends[2]
     assert np.abs(out[3]).sum() > 0
+
+
+@pytest.mark.parametrize("kind", ["battery", "pq_store", "generator"])
+def test_every_row_alone_is_that_of_all(kind: str) -> None:
+    """Whatever row is measured, its numbers are those that `measure` writes; the others are left alone."""
+    cls, configs = KINDS[kind]
+    group: Any = cls.build(configs, FakeSite(1.0))
+    rng = np.random.default_rng(3)
+    for step in range(5):
+        group.advance(step * SECOND)
+        possible, _ = group.limit(rng.uniform(0.5, 4, (len(group.setpoints), group.n)))
+        group.settle(possible, group.apply(possible, np.ones(group.n)), np.ones(group.n), step * SECOND)
+    whole = np.empty((len(group.measurements), group.n))
+    group.measure(whole)
+    for row in range(len(whole)):
+        out = np.full_like(whole, 77.0)
+        group.measure_rows(out, (row,))
+        assert out[row].tobytes() == whole[row].tobytes()
+        assert (np.delete(out, row, axis=0) == 77.0).all()
 
 
 @given(st.integers(0, 9), st.integers(0, 3))
