@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     found = [(folder, json.loads((folder / "metadata.json").read_text(encoding="utf-8"))) for folder in folders]
     rows = [[about["gridloop"]["group"], f"{about['total_episodes']:,}", f"{about['total_steps']:,}",
              str(folder.parent)] for folder, about in found]
-    scenario = again(args.scenario, args.overrides, allow_plugins=args.allow_plugins)
+    who = () if args.agents is None else (f"learning.agents={json.dumps(args.agents)}",)
+    scenario = again(args.scenario, (*args.overrides, *who), allow_plugins=args.allow_plugins)
     return Outcome(Exit.DONE, "\n".join([
         columns(["group", "episodes", "decisions", "data set"], rows),
-        f"next: gridloop train {scenario} --algo iql --dataset {args.out}"]),
+        f"next: gridloop train {scenario} --algo iql --dataset {shlex.quote(str(args.out))}"]),
         {"datasets": [{"group": about["gridloop"]["group"], "episodes": about["total_episodes"],
                        "steps": about["total_steps"], "id": about["dataset_id"], "path": str(folder.parent)}
                       for folder, about in found]})

@@ -23,10 +23,13 @@ def refuse_other(path: Path, begin: str) -> None:
 
 def require_place(path: Path, *, force: bool) -> None:
     """UsageError where `write_new` would refuse or fail to write: for who has long work to do before."""
-    folder, beside = path.absolute().parent, _beside(path)
+    beside = _beside(path)
+    folder = beside.parent
     try:
         if path.is_dir():
             raise UsageError(f"{path}: is a folder; expected the name of a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path}: is no ordinary file; choose another name")
         if path.exists() and not force:
             raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
         if not folder.is_dir():
@@ -44,7 +47,7 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
     beside = _beside(path)
     try:
         beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        beside.replace(path.resolve())  # a link goes on to be one
     except (OSError, ValueError) as error:
         beside.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
@@ -52,4 +55,5 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
 
 def _beside(path: Path) -> Path:
     """Where it is written before it takes its place."""
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    target = path.resolve()
+    return target.with_name(f".{target.name}.{os.getpid()}")

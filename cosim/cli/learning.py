@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool 
 
 def again(scenario: str, overrides: Sequence[str], *, allow_plugins: bool) -> str:
     """The scenario as a next command names it, with what was changed in it."""
-    return " ".join([scenario, *(f"--set '{text}'" for text in overrides), *(["--allow-plugins"] * allow_plugins)])
+    changes = (f"--set {shlex.quote(text)}" for text in overrides)
+    return " ".join([shlex.quote(scenario), *changes, *(["--allow-plugins"] * allow_plugins)])
 
 
 def seeds_of(text: str, first: int) -> tuple[int, ...]:

@@ -128,10 +128,14 @@ def put_aside(folder: Path, is_there: Callable[[Path], bool], has_begun: Callabl
         return
     folder = folder.resolve()
     aside = folder.with_name(f".{folder.name}.replaced")
-    if aside.exists():
-        raise UsageError(f"{aside} is in the way (an earlier --force was killed); move it, then try again")
     try:
         aside.mkdir()
+    except FileExistsError:  # nobody else's to put back
+        raise UsageError(f"{aside} is in the way (another --force is at work, or one was killed); move it, then try "
+                         f"again") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be replaced: {error.strerror or error}") from None
+    try:
         _move(folder, aside)
     except OSError as error:
         _put_back(aside, folder)

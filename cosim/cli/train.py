@@ -97,7 +97,7 @@ def _trained(args: argparse.Namespace, engine: Engine) -> Outcome:
     folders = [out] if args.seeds is None else [out / f"seed-{config.seed}" for config in configs]
     found: list[Any] = []
     moved: Sequence[Any] = ()
-    with replacing_training(out), showing(quiet=args.quiet or args.json) as show:
+    with replacing_training(out, force=args.force), showing(quiet=args.quiet or args.json) as show:
         for config, folder in zip(configs, folders, strict=True):
             if args.source is not None:
                 config, moved = _as_asked(lambda c=config, f=folder: _start(c, args.source, f))

@@ -41,7 +41,7 @@ def trained_offline(args: argparse.Namespace, engine: Engine) -> Outcome:
         raise UsageError(str(error)) from None
     out = args.out if args.out is not None else next_result(f"{args.dataset.name}-{config.algo}")
     check_free_training(out, force=args.force)
-    with replacing_training(out), locked(out), showing(quiet=args.quiet or args.json) as show:
+    with replacing_training(out, force=args.force), locked(out), showing(quiet=args.quiet or args.json) as show:
         def on_progress(group: str, batches: int, figures: Mapping[str, float]) -> None:
             show(batches, config.batches, f"{group}: {batches:,} batches, {_words(figures)}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from cosim.cli.outcome import UsageError
@@ -53,9 +53,10 @@ def _refuse_running(folder: Path) -> None:
             raise UsageError(f"{place}: another process is training into this folder; stop it first")
 
 
-def replacing_training(folder: Path) -> AbstractContextManager[None]:
-    """Put an existing training aside while a new one begins; it comes back when nothing new was written."""
-    return put_aside(folder, is_training, has_begun)
+def replacing_training(folder: Path, *, force: bool) -> AbstractContextManager[None]:
+    """With `force` put a training aside while a new one begins; it comes back when nothing new was written."""
+    # Without, what is there by now was begun since it was looked at: its lock says so.
+    return put_aside(folder, is_training, has_begun) if force else nullcontext()
 
 
 def has_begun(folder: Path) -> bool:

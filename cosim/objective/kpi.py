@@ -63,6 +63,7 @@ class KpiAccumulator:
         self._device_kws = np.zeros(len(device_names))
         self._losses_kws = self._import_kws = self._export_kws = self._unserved_kws = 0.0
         self._dead_s = self._total_s = 0.0
+        self._out_of_band_s = self._violating_s = 0.0
         self._held: list[tuple[GridState, Vector, float]] = []
 
     def hold(self, state: GridState, p_kw: Vector, dt_s: float) -> None:
@@ -88,18 +89,32 @@ class KpiAccumulator:
         """Converged states (k) that held for dt_s (k,)."""
         v = np.array([state.v_pu for state in states])
         # NaN (de-energised) compares false: it is counted as unserved, not as undervoltage.
-        self._under_s += dt_s @ (v < self._v_min)
-        self._over_s += dt_s @ (v > self._v_max)
+        under, over = v < self._v_min, v > self._v_max
+        self._under_s += dt_s @ under
+        self._over_s += dt_s @ over
+        violating = np.asarray((under | over).any(axis=1))
+        self._out_of_band_s += float(dt_s @ violating)
         np.fmin(self._lowest, np.fmin.reduce(v, axis=0), out=self._lowest)
         np.fmax(self._highest, np.fmax.reduce(v, axis=0), out=self._highest)
         for part, figures in totals(states):
             part_s = dt_s[part]
             if figures.loading is not None:
-                self._overload_s += part_s @ (figures.loading > self._loading_max)
+                overloaded = figures.loading > self._loading_max
+                self._overload_s += part_s @ overloaded
+                violating[part] |= overloaded.any(axis=1)
             self._losses_kws += float(part_s @ figures.losses_kw)
             self._import_kws += float(part_s @ np.maximum(figures.slack_p_kw, 0.0))
             self._export_kws -= float(part_s @ np.minimum(figures.slack_p_kw, 0.0))
+        self._violating_s += float(dt_s @ violating)
         self._unserved_kws += float(dt_s @ np.array([state.unserved_kw for state in states]))
+
+    def outside_s(self) -> tuple[float, float]:
+        """How long some voltage, and how long some voltage or loading, has been outside its limits, s.
+
+        Time without a converged power flow counts; a de-energised bus is outside of nothing.
+        """
+        self._work_through()
+        return self._out_of_band_s + self._dead_s, self._violating_s + self._dead_s
 
     def summary(self) -> KpiSummary:
         """The figures so far."""

@@ -322,6 +322,11 @@ class Simulation:
         self._hold_until(self.now_us)
         return self._kpis.summary()
 
+    def outside_s(self) -> tuple[float, float]:
+        """`KpiAccumulator.outside_s` up to now: voltages, and any limit."""
+        self._hold_until(self.now_us)
+        return self._kpis.outside_s()
+
     def shield_figures(self) -> dict[str, Any]:
         """What the shield did up to now, counted (`DecisionLog.figures`)."""
         return self._log.figures(self.now_us)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cosim.env.event import Decision, EventEnv
-from cosim.plugins import TermView
 from cosim.points import Vector
 from cosim.scenario.learning import Discount
 from cosim.simulation import Simulation
@@ -54,66 +54,22 @@ class _Tally:
     decisions: int = 0
 
 
-class _Watch:
-    """Shares of time in which every voltage, and everything, was within its limits."""
-
-    def __init__(self, simulation: Simulation) -> None:
-        points, limits = simulation.points, simulation.scenario.limits
-        self._volts = points.ids_of(["bus.*.v_pu"])
-        names = [name for name in points.names if name.endswith(".loading") and name.startswith(("line.", "trafo."))]
-        self._loadings = np.array([points.id_of(name) for name in names], np.int64)
-        self._converged = points.ids_of(["grid.converged"])
-        self._low, self._high, self._most = limits.v_min_pu, limits.v_max_pu, limits.loading_max
-        for ids in (self._volts, self._loadings, self._converged):
-            points.require(ids)
-        self._since_us = simulation.now_us
-        self._outside_us = np.zeros(2)
-        self._total_us = 0
-        self._outside = np.zeros(2, bool)
-        simulation.watchers.append(self.look)
-
-    def look(self, view: TermView) -> None:
-        """What held until now is charged; what is published now holds from now on."""
-        self.charge(view.t_us)
-        volts = view.values[self._volts]
-        dead = not bool(view.values[self._converged].all())
-        off = dead or bool(((volts < self._low) | (volts > self._high)).any())
-        over = bool((view.values[self._loadings] > self._most).any()) if len(self._loadings) else False
-        self._outside = np.array([off, off or over])
-
-    def charge(self, t_us: int) -> None:
-        """Time up to now."""
-        held_us = t_us - self._since_us
-        self._outside_us += self._outside * held_us
-        self._total_us += held_us
-        self._since_us = t_us
-
-    def shares(self, t_us: int) -> tuple[float, float]:
-        """(voltages within, anything outside) as shares of the time; NaN where none has passed."""
-        self.charge(t_us)
-        if not self._total_us:
-            return float("nan"), float("nan")
-        volts, anything = (self._outside_us / self._total_us).tolist()
-        return 1.0 - volts, anything
-
-
 def play(env: EventEnv, deciding: Deciding, seed: int, discount: Discount | None, stopwatch: Stopwatch) -> Episode:
     """Play the episode of this seed to its end.  The discounted return counts from the first decision.
 
     The names of controller and quality are filled in by who knows them.
     """
     decision = env.reset(seed=seed)
-    watch = _Watch(env.simulation)
-    watch.look(env.simulation.view())
+    before_s = env.simulation.outside_s()
     n, first_us = len(env.names), decision.t_us
     tally = _Tally(np.zeros(n), np.zeros(n), np.zeros((n, len(env.cost_names))), {})
     acted = np.zeros(n, bool)
     latency: list[float] = []
     deciding.begin(seed)
     while not decision.ended:
-        before_s = stopwatch.now_s()
+        begun_s = stopwatch.now_s()
         setpoints = deciding.decide()
-        taken_s = stopwatch.now_s() - before_s
+        taken_s = stopwatch.now_s() - begun_s
         n_due = int(decision.due.sum())
         if n_due:
             latency.append(1e3 * taken_s / n_due)
@@ -124,8 +80,9 @@ def play(env: EventEnv, deciding: Deciding, seed: int, discount: Discount | None
         decision = env.advance()
         since_s = (decision.t_us - first_us) / 1e6 - decision.dt_s
         _count(env, decision, tally, acted & ~over, worth(discount, since_s))
-    figures = {**_returns(tally, discount), **_of_run(env.simulation, watch),
-               "length_s": (decision.t_us - first_us) / 1e6, "decisions": float(tally.decisions)}
+    length_s = (decision.t_us - first_us) / 1e6
+    figures = {**_returns(tally, discount), **_shares(env.simulation, before_s, length_s), **_of_run(env.simulation),
+               "length_s": length_s, "decisions": float(tally.decisions)}
     env.close()
     return Episode("", "", seed, figures, dict(zip(env.names, tally.rewards.tolist(), strict=True)), tally.terms,
                    dict(zip(env.cost_names, tally.costs.mean(0).tolist(), strict=True)), tuple(latency))
@@ -149,10 +106,16 @@ def _returns(tally: _Tally, discount: Discount | None) -> dict[str, float]:
     return found
 
 
-def _of_run(simulation: Simulation, watch: _Watch) -> dict[str, float]:
+def _shares(simulation: Simulation, before_s: tuple[float, float], length_s: float) -> dict[str, float]:
+    """Shares of the time since `before_s` was read; NaN where none has passed."""
+    if not length_s:
+        return {"in_band": nan, "violating": nan}
+    out_of_band, violating = (now - before for now, before in zip(simulation.outside_s(), before_s, strict=True))
+    return {"in_band": 1.0 - out_of_band / length_s, "violating": violating / length_s}
+
+
+def _of_run(simulation: Simulation) -> dict[str, float]:
     kpis, shield = simulation.kpis(), simulation.shield_figures()
-    in_band, violating = watch.shares(simulation.now_us)
-    found = {"in_band": in_band, "violating": violating}
-    found |= {name: float(getattr(kpis, name)) for name in _KPIS}
+    found = {name: float(getattr(kpis, name)) for name in _KPIS}
     found["overload_minutes"] = float(sum(kpis.overload_minutes.values()))
     return found | {ours: float(shield.get(theirs, 0.0)) for theirs, ours in _SHIELD.items()}

@@ -78,15 +78,24 @@ def _arguments(config: TrainConfig) -> dict[str, Any]:
 def scenario_of(env: Any) -> dict[str, Any]:
     """Name and digest of an environment's scenario ({} where it has none).
 
-    The digest is of what the file and the overrides say: comments, layout and what says no more than a default are no
-    part of it, nor is what is in files that the scenario names.
+    The digest is of what the file and the overrides say, but for what is recorded: comments and layout are no part of
+    it, nor is what is in files that the scenario names.  The order of entries is: patterns may overlap.
     """
     loaded = getattr(env, "loaded", None)
     if loaded is None:
         return {}
-    content = loaded.scenario.model_dump(mode="json", exclude_defaults=True)
-    text = json.dumps(content, ensure_ascii=False)
+    content = loaded.scenario.model_dump(mode="json", exclude_defaults=True, exclude={"record"})
+    text = json.dumps(_numbers_alike(content), ensure_ascii=False)
     return {"name": loaded.scenario.name, "digest": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _numbers_alike(value: Any) -> Any:
+    """With 100000 as 100000.0: it means the same."""
+    if isinstance(value, dict):
+        return {key: _numbers_alike(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers_alike(inner) for inner in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _refuse_other_scenario(env: Any, begun: Mapping[str, Any]) -> None:

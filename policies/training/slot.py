@@ -20,8 +20,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cosim.plugins import TermView
-from cosim.state import GridState, totals
 from policies.training.algorithm import State, TrainingError
 from policies.training.gae import worth
 from policies.training.transitions import Array, Shape, Transitions, empty
@@ -84,53 +82,6 @@ class Episode:
     truncated: bool
     interventions: int = -1
     violating_s: float = -1.0
-
-
-class _Limits:
-    """How long a voltage or a loading has been outside the scenario's limits, or no power flow had a solution.
-
-    States are gathered and worked through many at a time, which costs under 1 % of a step (measured); asking for
-    loadings to be published at every step would cost 2 %.
-    """
-
-    _AT_ONCE = 256
-
-    def __init__(self, simulation: Any) -> None:
-        self._simulation, self._limits = simulation, simulation.scenario.limits
-        self._states: list[GridState] = []
-        self._since_us: list[int] = []
-        self._violating_us = 0
-        simulation.watchers.append(self._look)
-        self._look(simulation.view())
-
-    def _look(self, view: TermView) -> None:
-        if len(self._states) >= self._AT_ONCE:
-            self._work_through(view.t_us)
-        self._states.append(self._simulation.grid.state)
-        self._since_us.append(view.t_us)
-
-    def violating_s(self) -> float:
-        """Seconds up to now."""
-        self._work_through(int(self._simulation.now_us))
-        return self._violating_us / 1e6
-
-    def _work_through(self, t_us: int) -> None:
-        held_us = np.diff([*self._since_us, t_us])
-        self._violating_us += int(held_us[self._are_violated()].sum())
-        self._states, self._since_us = self._states[-1:], [t_us]
-
-    def _are_violated(self) -> NDArray[np.bool_]:
-        """Of the gathered states (k,).  A bus without supply (NaN) is outside of nothing."""
-        found = np.array([not state.converged for state in self._states])
-        live = np.flatnonzero(~found)
-        states = [self._states[k] for k in live.tolist()]
-        if states:
-            v_pu = np.array([state.v_pu for state in states])
-            found[live] = ((v_pu < self._limits.v_min_pu) | (v_pu > self._limits.v_max_pu)).any(1)
-        for part, figures in totals(states):
-            if figures.loading is not None:
-                found[live[part]] |= (figures.loading > self._limits.loading_max).any(1)
-        return found
 
 
 @dataclass(slots=True)
@@ -218,13 +169,13 @@ class Slot:
         self._sums = _Sums(np.zeros(n), np.zeros(n), np.zeros((n, len(self.env.cost_names))),
                            begun_us=int(self.decision.t_us))
         self._masks.clear()
-        simulation = getattr(self.env, "simulation", None)
-        self._limits = None if simulation is None else _Limits(simulation)
+        self._outside_s = _outside_s(self.env)
 
     def _ended(self) -> Episode:
         sums, simulation = self._sums, getattr(self.env, "simulation", None)
         figures: dict[str, Any] = getattr(simulation, "shield_figures", dict)()
-        violating_s = -1.0 if self._limits is None else self._limits.violating_s()
+        outside_s = _outside_s(self.env)
+        violating_s = -1.0 if outside_s is None or self._outside_s is None else outside_s - self._outside_s
         return Episode(self.setting.slot, self._episode, tuple(sums.returns.tolist()), tuple(sums.discounted.tolist()),
                        tuple(map(tuple, sums.costs.tolist())), (self.decision.t_us - sums.begun_us) / 1e6,
                        sums.decisions, bool(self.decision.truncated), int(figures.get("interventions", -1)),
@@ -374,3 +325,9 @@ class Slot:
             group.memory[:] = state[f"{k}/memory"]
             for name, column in group.open.items():
                 column[:] = state[f"{k}/open/{name}"]
+
+
+def _outside_s(env: Any) -> float | None:
+    """How long an environment's episode has had a limit violated; None where it has no grid."""
+    simulation = getattr(env, "simulation", None)
+    return None if simulation is None else float(simulation.outside_s()[1])

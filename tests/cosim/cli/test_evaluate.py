@@ -39,13 +39,15 @@ def nothing_played(*_: Any) -> Any:
 @pytest.mark.parametrize("option", ["--csv", "--picture"])
 @pytest.mark.parametrize(("name", "says"), [
     ("file/x.svg", "there is no folder"), ("gone/x.svg", "there is no folder"), ("folder.svg", "is a folder"),
-    (f"{'n' * 300}.svg", "cannot be written: File name too long"), ("here.svg", "exists already")])
+    (f"{'n' * 300}.svg", "cannot be written: File name too long"), ("here.svg", "exists already"),
+    ("null.svg", "is no ordinary file")])
 def test_a_file_that_cannot_be_written_is_said_first(capsys: pytest.CaptureFixture[str], option: str, name: str,
                                                      says: str) -> None:
     """Exit 2 before anything is played; nothing is left behind."""
     Path("folder.svg").mkdir()
     Path("here.svg").write_text("<svg/>")
-    force = ["--force"] if "folder" in name else []
+    Path("null.svg").symlink_to("/dev/null")
+    force = ["--force"] if name in ("folder.svg", "null.svg") else []
     before = sorted(path.name for path in Path().iterdir())
     code = main(["evaluate", *SHORT, option, name, *force], engine=Engine(evaluate=nothing_played))
     assert (code, says in capsys.readouterr().err) == (2, True)

@@ -67,7 +67,7 @@ def test_options_reach_the_training(gridloop: Call, trainer: FakeTrainer) -> Non
     assert (config.overrides, config.agents, config.duration_s) == (("duration_s=20",), ("agent_1", "agent_2"), 10.0)
     assert (config.cost_limits, out, resume) == ({"volts": 0.5}, Path("here"), False)
     learners = """'learning.agents=["agent_1", "agent_2"]'"""
-    assert f"next: gridloop evaluate three.yaml --set 'duration_s=20' --set {learners} --bundle here/bundle" in said.out
+    assert f"next: gridloop evaluate three.yaml --set duration_s=20 --set {learners} --bundle here/bundle" in said.out
 
 
 def test_a_file_holds_the_rest(gridloop: Call, trainer: FakeTrainer) -> None:
@@ -328,6 +328,9 @@ def test_data_sets_are_recorded(gridloop: Call) -> None:
     assert all(Path(found["path"], "data", "metadata.json").is_file() for found in said.data["datasets"])
     again = gridloop(*argv, real=True)
     assert (again.code, "already" in again.err) == (2, True)
+    one = gridloop(*argv[:2], "--out", "a d", "--agents", "agent_2", "--set", "devices.ld.p_kw=250", real=True)
+    assert one.out.rstrip().endswith("next: gridloop train three.yaml --set devices.ld.p_kw=250 --set "
+                                     "'learning.agents=[\"agent_2\"]' --algo iql --dataset 'a d'")
     small = ("--steps", "3", "--hyper", "hidden=[8]", "--hyper", "batch=4", "--quiet")
     learned = gridloop("train", "--dataset", "d", "--algo", "bc", *small, "--out", "o", "--json", real=True)
     assert learned.code == 0, learned.err

@@ -285,3 +285,14 @@ def test_force_replaces_the_counterfactual_too(gridloop: Call) -> None:
     assert Path("here/counterfactual/manifest.json").is_file()
     gridloop("run", "good.yaml", "--out", "here", "--force", "--quiet")
     assert not Path("here/counterfactual").exists()
+
+
+def test_what_another_put_aside_stays_there(gridloop: Call) -> None:
+    """A second --force beside one at work is refused, and touches neither result."""
+    gridloop("run", "good.yaml", "--out", "r", "--quiet")
+    Path(".r.replaced").mkdir()
+    Path(".r.replaced/manifest.json").write_text("theirs")
+    said = gridloop("run", "good.yaml", "--out", "r", "--force")
+    assert (said.code, ".r.replaced is in the way" in said.err) == (2, True), said.err
+    assert Path(".r.replaced/manifest.json").read_text() == "theirs"
+    assert Path("r/manifest.json").is_file()

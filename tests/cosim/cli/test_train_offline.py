@@ -45,7 +45,7 @@ def test_it_is_learned_for_the_scenario_that_is_named(train: Call) -> None:
     """Where agents see and do what was recorded; the command in the bundle says for which one."""
     said = train("three.yaml", "--set", "duration_s=30", "--out", "o")
     assert said.code == 0, said.err
-    assert "next: gridloop evaluate three.yaml --set 'duration_s=30' --bundle o/bundle" in said.out
+    assert "next: gridloop evaluate three.yaml --set duration_s=30 --bundle o/bundle" in said.out
     training = json.loads(Path("o/bundle/bundle.json").read_text())["training"]
     assert training["command"].startswith("gridloop train three.yaml --dataset ")
     assert "--set duration_s=30" in training["command"]

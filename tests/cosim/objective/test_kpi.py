@@ -78,6 +78,19 @@ def test_time_without_power_flow_is_counted_apart() -> None:
     assert found.device_kwh == {"pv": pytest.approx(120 / 3600), "ev": pytest.approx(240 / 3600)}
 
 
+def test_time_outside_counts_every_instant_once() -> None:
+    """However many buses and branches are outside; loadings only among all limits; no power flow is outside of all."""
+    nan = np.nan
+    found = KpiAccumulator(BUSES, BRANCHES, DEVICES, LIMITS, 0.0)
+    none = state((nan,) * 3, (nan, nan), nan, nan, nan, converged=False)
+    for held, dt_s in ((state(), 1), (state((0.9, 1.1, 1.0), loading=(1.2, 1.3)), 2), (state(loading=(1.2, nan)), 4),
+                       (state((nan, 1.0, 1.0)), 8), (none, 16)):
+        found.hold(held, np.zeros(2), dt_s)
+    assert found.outside_s() == (18.0, 22.0)
+    found.hold(state((0.9, 1.0, 1.0)), np.zeros(2), 32)
+    assert found.outside_s() == (50.0, 54.0)
+
+
 def test_figures_may_be_asked_for_at_any_time() -> None:
     """Asking changes nothing, and what is held afterwards counts on top."""
     found = KpiAccumulator(BUSES, BRANCHES, DEVICES, LIMITS, 0.0)

@@ -135,7 +135,7 @@ def test_what_to_do_where_one_is_damaged(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_of_what_a_scenario_says() -> None:
-    """Overrides are part of it; layout, comments and a default that is written out are not."""
+    """Overrides are part of it; layout, comments, a default that is written out and what is recorded are not."""
     def digest(text: str, *overrides: str) -> str:
         env = SimpleNamespace(loaded=load_text(text, path=Path("s.yaml"), overrides=overrides))
         return str(assembly.scenario_of(env)["digest"])
@@ -143,6 +143,10 @@ def test_the_digest_is_of_what_a_scenario_says() -> None:
     text = "name: s\nduration_s: 10\ngrid: {network: case14}\n"
     assert digest(text) == digest("# mine\n" + text + "shield: {mode: 'off'}\n")
     assert digest(text, "duration_s=20") == digest(text.replace("10", "20")) != digest(text)
+    device = "devices: [{kind: load, name: l, bus: '4', p_kw: 100}]\n"
+    assert digest(text + device) == digest(text + device.replace("100", "100.0")) != digest(text)
+    assert digest(text + device) == digest(text + device + "record: {period_s: 60}\n")
+    assert digest(text + device) != digest(text + device.replace("100", "101"))
     assert assembly.scenario_of(SimpleNamespace()) == {}
 
 

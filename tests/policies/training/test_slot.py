@@ -11,7 +11,7 @@ from cosim.env.event import EnvOptions, EventEnv
 from cosim.stopwatch import StillStopwatch
 from policies.evaluate.episode import play
 from policies.training.algorithm import TrainingError
-from policies.training.slot import Rows, Slot, SlotSetting, _Limits
+from policies.training.slot import Rows, Slot, SlotSetting
 from policies.training.transitions import Shape, Transitions, empty, joined
 from tests.policies.training.fakes import Targets
 
@@ -221,10 +221,8 @@ class Constant:
     ("anm6_easy", "enforce", 0.5, EnvOptions(duration_s=64_800.0)),
     ("volt_var_33", "observe", -0.5, EnvOptions(duration_s=7_200.0, offset_s=43_200.0)),  # too low for a while
     ("volt_var_33", "observe", 0.0, EnvOptions(duration_s=9_000.0, offset_s=27_000.0))])  # too high for a while
-def test_an_episode_counts_as_an_evaluation_does(scenario: str, shield: str, row: float, options: EnvOptions,
-                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_episode_counts_as_an_evaluation_does(scenario: str, shield: str, row: float, options: EnvOptions) -> None:
     """Interventions and the time with a limit violated (loadings, and voltages) are those of `gridloop evaluate`."""
-    monkeypatch.setattr(_Limits, "_AT_ONCE", 17)  # several times an episode
     env = Noting(scenario, overrides=(f"shield={shield}",), options=options)
     actor = Constant(env, row)
     slot = Slot(env, SlotSetting(3, 7, {
