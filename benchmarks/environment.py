@@ -209,22 +209,22 @@ class Exchange:
 
 def exchange_rows(folder: Path, quick: bool) -> Iterator[Row]:
     """Ten and a hundred learners."""
-    (pairs, share), half = (3, 4) if quick else (7, 1), Reach(True, 0.5)
+    pairs, share = (3, 4) if quick else (7, 1)
     for n in (10, 100):
         for name, reward in (("default reward", "[]"), ("reward: voltage", "[{kind: voltage, per: h}]")):
             both = Exchange(n, DURATION_S[n] // share, reward=reward)
-            yield _exchange_row(f"exchange, {n} agents, {name}", both, folder, half).row(pairs)
+            yield _exchange_row(f"exchange, {n} agents, {name}", both, folder).row(pairs)
     for n in (10, 100):
         spread = Exchange(n, max(JITTERED_S[n] // share, 4), JITTER_S)
-        yield _exchange_row(f"exchange, {n} agents, each at a time of its own", spread, folder, half).row(pairs)
+        yield _exchange_row(f"exchange, {n} agents, each at a time of its own", spread, folder).row(pairs)
         together = Exchange(n, DURATION_S[n] // share, JITTER_S, TOGETHER_S)
-        yield _exchange_row(f"exchange, {n} agents, those within {TOGETHER_S} s together", together, folder,
-                            half).row(pairs)
+        yield _exchange_row(f"exchange, {n} agents, those within {TOGETHER_S} s together", together,
+                            folder).row(pairs)
 
 
-def _exchange_row(name: str, exchange: Exchange, folder: Path, reach: Reach) -> Comparison:
+def _exchange_row(name: str, exchange: Exchange, folder: Path) -> Comparison:
     return Comparison(name, "sim s/s", "the same scenario's run", exchange.as_environment(folder),
-                      exchange.as_run(folder), reach)
+                      exchange.as_run(folder), Reach(True, 0.5))
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

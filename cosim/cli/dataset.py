@@ -46,8 +46,7 @@ def execute(args: argparse.Namespace, engine: Engine) -> Outcome:
     found = [(folder, json.loads((folder / "metadata.json").read_text(encoding="utf-8"))) for folder in folders]
     rows = [[about["gridloop"]["group"], f"{about['total_episodes']:,}", f"{about['total_steps']:,}",
              str(folder.parent)] for folder, about in found]
-    who = () if args.agents is None else (f"learning.agents={json.dumps(args.agents)}",)
-    scenario = again(args.scenario, (*args.overrides, *who), allow_plugins=args.allow_plugins)
+    scenario = again(args.scenario, args.overrides, allow_plugins=args.allow_plugins, agents=args.agents)
     return Outcome(Exit.DONE, "\n".join([
         columns(["group", "episodes", "decisions", "data set"], rows),
         f"next: gridloop train {scenario} --algo iql --dataset {shlex.quote(str(args.out))}"]),

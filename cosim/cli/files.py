@@ -30,8 +30,7 @@ def require_place(path: Path, *, force: bool) -> None:
             raise UsageError(f"{path}: is a folder; expected the name of a file")
         if path.exists() and not path.is_file():
             raise UsageError(f"{path}: is no ordinary file; choose another name")
-        if path.exists() and not force:
-            raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
+        _refuse_existing(path, force=force)
         if not folder.is_dir():
             raise UsageError(f"{path}: there is no folder {folder}")
         beside.touch()
@@ -42,8 +41,7 @@ def require_place(path: Path, *, force: bool) -> None:
 
 def write_new(path: Path, text: str, *, force: bool) -> None:
     """Write `text`; raises UsageError when the file exists (without `force`) or cannot be written."""
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
+    _refuse_existing(path, force=force)
     beside = _beside(path)
     try:
         beside.write_text(text, encoding="utf-8")
@@ -51,6 +49,11 @@ def write_new(path: Path, text: str, *, force: bool) -> None:
     except (OSError, ValueError) as error:
         beside.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; choose another name, or --force to replace it")
 
 
 def _beside(path: Path) -> Path:

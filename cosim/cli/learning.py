@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,9 +41,10 @@ def add_learning_scenario(parser: argparse.ArgumentParser, *, is_optional: bool 
                         help="load the Python code that the scenario's `plugins` names")
 
 
-def again(scenario: str, overrides: Sequence[str], *, allow_plugins: bool) -> str:
-    """The scenario as a next command names it, with what was changed in it."""
-    changes = (f"--set {shlex.quote(text)}" for text in overrides)
+def again(scenario: str, overrides: Sequence[str], *, allow_plugins: bool, agents: Sequence[str] | None = None) -> str:
+    """The scenario as a next command names it, with what was changed in it and who learns, where that was said."""
+    who = () if agents is None else (f"learning.agents={json.dumps(agents)}",)
+    changes = (f"--set {shlex.quote(text)}" for text in (*overrides, *who))
     return " ".join([shlex.quote(scenario), *changes, *(["--allow-plugins"] * allow_plugins)])
 
 

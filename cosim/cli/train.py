@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -256,7 +255,6 @@ def _next(config: TrainConfig, results: Sequence[Mapping[str, Any]], *, stopped:
     if stopped:
         return [f"stopped; go on with: gridloop train --resume {results[-1]['folder']}"]
     bundles = " ".join(f"--bundle {result['policy']}" for result in results[:1])
-    who = () if config.agents is None else (f"learning.agents={json.dumps(config.agents)}",)
-    scenario = again(config.scenario, (*config.overrides, *who), allow_plugins=config.allow_plugins)
+    scenario = again(config.scenario, config.overrides, allow_plugins=config.allow_plugins, agents=config.agents)
     return [f"next: gridloop evaluate {scenario} {bundles} --against as_is,none",
             f"      gridloop run {scenario} {bundles}"]

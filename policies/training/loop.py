@@ -74,7 +74,10 @@ def train(config: TrainConfig, out: Path, on_progress: OnProgress | None = None,
         raise TrainingError(f"{out}: no checkpoint to go on from; expected {checkpoints.FOLDER}/iteration-… in it")
     with locked(out), learner_threads(config.threads), _interruptible() as interrupted:
         newest = _newest(config, out, resume)
-        stops = lambda: interrupted.is_set() or (should_stop is not None and should_stop())  # noqa: E731  # a word
+
+        def stops() -> bool:
+            return interrupted.is_set() or (should_stop is not None and should_stop())
+
         begun = None if newest is None else newest.scenario
         training = Training(assemble(config, recipe, adopts=newest is None, begun=begun), out, newest)
         try:

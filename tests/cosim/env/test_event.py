@@ -77,7 +77,10 @@ def test_a_closed_choice_is_held_and_counted() -> None:
     masks = [{"choices": ["charge"], "closed_when": {"point": "bat1.soc", "above": 0.1}}]
     env = made(learner(1, learn={"act": {"choices": CHOICES, "masks": masks}}))
     env.reset(1)
-    asked = lambda: float(env.simulation.points.read("bat1.p_set_kw"))  # noqa: E731
+
+    def asked() -> float:
+        return float(env.simulation.points.read("bat1.p_set_kw"))
+
     for row, held, p_kw in ((0.0, 1, np.nan), (1.0, 1, 0.0), (0.0, 2, 0.0)):
         env.step({0: [row]})
         assert (env.stats.held_nan, asked()) == (held, pytest.approx(p_kw, nan_ok=True))
